@@ -1,0 +1,201 @@
+"""The world as the project sees it: the values that cross the ports.
+
+The rule: plain, frozen, comparable facts. Names of deployments are compared case-folded and zero shares are dropped,
+as Azure does, so that two descriptions of the same split are equal. No behaviour beyond that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+#: States in which no operation runs on an endpoint or deployment.
+TERMINAL_STATES = frozenset({"Succeeded", "Failed", "Canceled"})
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class EndpointRef:
+    """An endpoint: the name of its workspace in the settings, and its own name."""
+
+    workspace: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Split:
+    """How an endpoint's live traffic is divided: whole percents by deployment, sorted, case-folded, without zeros."""
+
+    shares: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(cls, traffic: Mapping[str, int]) -> "Split":
+        """The split that `{name: percent}` describes."""
+        return cls(tuple(sorted((name.casefold(), share) for name, share in traffic.items() if share)))
+
+    def share(self, deployment: str) -> int:
+        """The percent that this deployment gets."""
+        return dict(self.shares).get(deployment.casefold(), 0)
+
+    def others(self, *deployments: str) -> tuple[str, ...]:
+        """Deployments with a share that are none of these."""
+        known = {name.casefold() for name in deployments}
+        return tuple(name for name, _ in self.shares if name not in known)
+
+    def as_traffic(self) -> dict[str, int]:
+        """As Azure writes it."""
+        return dict(self.shares)
+
+    def __str__(self) -> str:
+        parts = sorted(self.shares, key=lambda item: (-item[1], item[0]))
+        return " + ".join(f"{name} {share} %" for name, share in parts) or "no traffic"
+
+
+class EndpointKind(StrEnum):
+    """Where an endpoint runs: Kubernetes endpoints have no platform metrics and no traffic log."""
+
+    MANAGED = "managed"
+    KUBERNETES = "kubernetes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointState:
+    """An online endpoint as Azure last described it."""
+
+    name: str
+    resource_id: str
+    state: str
+    traffic: Split
+    mirror_traffic: Split = Split()
+    kind: EndpointKind = EndpointKind.MANAGED
+    auth_mode: str = "key"
+    scoring_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    last_modified_by: str | None = None
+    last_modified_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        """No operation runs on the endpoint."""
+        return self.state in TERMINAL_STATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """What a deployment serves: if any of it changes, it is another thing than the one being judged."""
+
+    model: str | None
+    environment: str | None
+    code: str | None
+    modified_at: str | None
+
+    def difference(self, other: "Pin") -> str:
+        """What differs, in words, or an empty string."""
+        names = ("model", "environment", "code", "modified_at")
+        return ", ".join(name.replace("_", " ") for name in names if getattr(self, name) != getattr(other, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentState:
+    """A deployment of an endpoint as Azure last described it."""
+
+    name: str
+    state: str
+    pin: Pin
+    instance_count: int | None = None
+
+    @property
+    def exists_to_serve(self) -> bool:
+        """Azure has it and has not given it up: `Updating` and `Scaling` are what an autoscaling deployment looks like."""
+        return self.state not in {"Failed", "Deleting", "Canceled"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One look at an endpoint. `endpoint` is None where Azure says that it does not exist.
+
+    `deployments` is None where they were not asked for; `requested_at` is the moment before the request was sent:
+    only what was requested after a write ended can speak about that write.
+    """
+
+    endpoint: EndpointState | None
+    deployments: Mapping[str, DeploymentState] | None
+    requested_at: datetime
+
+
+class Verb(StrEnum):
+    """What a person may ask of a rollout."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    PROMOTE = "promote"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A person's wish, written down as a fact for the next tick: who, why, from where."""
+
+    id: str
+    rollout_id: str
+    verb: Verb
+    at: datetime
+    by: str
+    origin: str
+    reason: str | None = None
+    full: bool = False
+    drift: str | None = None  # for resume: "adopt" the person's split or "restore" ours
+
+    def described(self) -> str:
+        """`promote --full`, as typed."""
+        return " ".join([self.verb, *(["--full"] if self.full else []), *([f"--{self.drift}"] if self.drift else [])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """What became of a command: carried out or refused, with the sentence that its author reads."""
+
+    command_id: str
+    accepted: bool
+    sentence: str
+
+
+class Severity(StrEnum):
+    """How loudly a message asks for a person: for reading, for today, for now."""
+
+    NOTICE = "notice"
+    ACTION = "action"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One change of a rollout, told in one sentence: the line that history, log, alert, CLI and API print.
+
+    `severity` None means that nobody is told beyond the history. `details` hold what explains the change later
+    (JSON values: the verdict with its findings, the command, the split).
+    """
+
+    at: datetime
+    kind: str
+    sentence: str
+    severity: Severity | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """An event on its way to people: the id stays the same over all attempts, so receivers can drop duplicates."""
+
+    id: str
+    rollout_id: str
+    endpoint: EndpointRef
+    event: Event
+    channels: tuple[str, ...]
+    summary: Mapping[str, object] = field(default_factory=dict)  # the rollout as it was: for the long form
