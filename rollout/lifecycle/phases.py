@@ -1,0 +1,50 @@
+"""The phases of a rollout and the table of transitions between them.
+
+The rule: `TRANSITIONS` is complete and final: a change that it does not list is a bug, and says so.
+"""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a rollout stands."""
+
+    PENDING = "pending"  # asked for; nothing looked at yet
+    PREPARING = "preparing"  # checking that it can start: endpoint, deployments, fresh data
+    PROGRESSING = "progressing"  # a step's traffic is live, or on its way, and judged
+    RETREATED = "retreated"  # share cut while in doubt; resumes or rolls back
+    WAITING = "waiting"  # share held until something comes: an approval, data, evidence
+    PAUSED = "paused"  # share left alone until a person says how to go on
+    ROLLING_BACK = "rolling_back"  # all traffic is on its way back to stable
+    ROLLED_BACK = "rolled_back"  # all traffic is back on stable, confirmed by Azure
+    PROMOTING = "promoting"  # the last traffic is on its way to the candidate
+    SUCCEEDED = "succeeded"  # the candidate holds all traffic, confirmed by Azure
+    HALTED = "halted"  # stable cannot serve: traffic left alone, a person paged
+    ABORTED = "aborted"  # ended by a person, or never started
+
+    @property
+    def ended(self) -> bool:
+        """No tick changes anything any more."""
+        return self in ENDED
+
+
+ENDED = frozenset({Phase.ROLLED_BACK, Phase.SUCCEEDED, Phase.HALTED, Phase.ABORTED})
+
+_ANY_TIME = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED})
+
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
+    Phase.PENDING: frozenset({Phase.PREPARING, Phase.ABORTED}),
+    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.ABORTED}),
+    Phase.PROGRESSING: _ANY_TIME | {Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
+    Phase.RETREATED: _ANY_TIME | {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING},
+    Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},
+    Phase.PAUSED: frozenset(
+        {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED}
+    ),
+    Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.HALTED, Phase.ABORTED}),
+    Phase.PROMOTING: _ANY_TIME | {Phase.SUCCEEDED},
+    Phase.ROLLED_BACK: frozenset(),
+    Phase.SUCCEEDED: frozenset(),
+    Phase.HALTED: frozenset(),
+    Phase.ABORTED: frozenset(),
+}

@@ -1,0 +1,211 @@
+"""The ports: what the reconciler, the collector and the daemon ask of the outer world.
+
+The rule: only values of `rollout.world`, `rollout.lifecycle` and `rollout.analysis` cross a port, and only errors of
+`rollout.errors` come back. Every implementation passes the contract suite of its port (`tests/contract`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from rollout.analysis.cells import Cell
+from rollout.lifecycle.rollout import Rollout
+from rollout.world import Alert, Command, CommandResult, DeploymentState, EndpointRef, EndpointState, Event, Split
+
+
+class Clock(Protocol):
+    """Where `now` comes from (see `rollout.clock`)."""
+
+    def now(self) -> datetime:
+        """The time, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never runs backwards."""
+
+    def real_seconds(self, duration: timedelta) -> float:
+        """How many seconds a person waits while `duration` passes."""
+
+
+# --- Azure ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """All online endpoints of one workspace; `broken` names those that could not be read, and why."""
+
+    endpoints: Mapping[str, EndpointState]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+class Endpoints(Protocol):
+    """The online endpoints of one Azure ML workspace.
+
+    Raises ThrottledError and UnavailableError (time), ConflictError (an operation runs: 409), RefusedError (a person must act).
+    """
+
+    def list(self) -> Listing:
+        """Every endpoint with its split and state, in one call; no deployments."""
+
+    def get(self, name: str) -> EndpointState | None:
+        """One endpoint, read now; None where it does not exist."""
+
+    def deployments(self, name: str) -> Mapping[str, DeploymentState]:
+        """The deployments of an endpoint by case-folded name; empty where the endpoint does not exist."""
+
+    def set_traffic(self, name: str, split: Split, *, note: str | None, still_ours: Callable[[], bool]) -> None:
+        """Begin to give the endpoint this split, on top of a fresh read, and never wait for the operation.
+
+        `note` is shown to people in the endpoint's `rollout` tag (None takes the tag off). `still_ours` is asked right
+        before the request leaves: False raises ConflictError. Raises RefusedError if a deployment outside the split
+        holds traffic that the last snapshot did not show, UnavailableError if nobody knows whether Azure accepted.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one look at a telemetry source showed: endpoint's resource id (lower case) -> deployment -> minute -> cell.
+
+    Minutes are since the epoch. Every minute in [start, end) was asked for: a minute that is not there had no rows.
+    `arrived` is the largest delay seen between a request and its row, where the source tells.
+    """
+
+    cells: Mapping[str, Mapping[str, Mapping[int, Cell]]]
+    start: int
+    end: int
+    arrived: timedelta | None = None
+
+
+class Telemetry(Protocol):
+    """A source of cells: one Log Analytics workspace, or platform metrics of one subscription and region.
+
+    Raises UnavailableError (also for a partial answer: partial data is no data), ThrottledError, RefusedError.
+    """
+
+    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
+        """The cells of these endpoints (resource ids) in the minutes [start, end), in one request where possible."""
+
+
+# --- The store -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to tick one rollout until it runs out; `fence` grows with every owner."""
+
+    rollout_id: str
+    owner: str
+    fence: int
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredCells:
+    """What the store knows of one source for one endpoint and the minutes asked for."""
+
+    cells: Mapping[str, Mapping[int, Cell]]  # deployment -> minute -> cell
+    unchanged: Mapping[str, Mapping[int, int]]  # deployment -> minute -> how often it was read again without a change
+    read_at: datetime | None  # the last successful read of this source for this endpoint
+    late: int = 0  # rows that came or changed after their minute had closed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """An alert on its way to one channel."""
+
+    id: int
+    alert: Alert
+    channel: str
+    attempts: int
+    state: str = "waiting"  # waiting | delivered | dead
+    error: str | None = None
+    next_at: datetime | None = None
+
+
+class Store(Protocol):
+    """Rollouts, their history, commands, cells and outgoing alerts. Raises ConflictError where another writer won."""
+
+    # rollouts
+    def create(self, rollout: Rollout, events: Sequence[Event], alerts: Sequence[Alert]) -> None:
+        """A new rollout, due now. Raises ConflictError if the endpoint has an active one, naming it."""
+
+    def load(self, rollout_id: str) -> Rollout:
+        """Raises RefusedError where there is none."""
+
+    def latest(self, ref: EndpointRef) -> Rollout | None:
+        """The active rollout of an endpoint, else its newest."""
+
+    def rollouts(self, *, active_only: bool = False, limit: int = 100) -> Sequence[Rollout]:
+        """Newest first."""
+
+    # ticking
+    def claim_due(self, *, now: datetime, owner: str, lease: timedelta, limit: int = 50) -> Sequence[Lease]:
+        """Take the active rollouts that are due and that nobody holds."""
+
+    def renew(self, lease: Lease, *, until: datetime) -> Lease:
+        """Hold it longer. Raises ConflictError if it was lost."""
+
+    def release(self, lease: Lease, *, due_at: datetime) -> None:
+        """Give it back; the rollout is due again at `due_at` or when woken."""
+
+    def release_all(self, owner: str) -> None:
+        """Hand over on the way out: everything that this owner holds is free at once."""
+
+    def wake(self, refs: Iterable[EndpointRef], *, now: datetime) -> None:
+        """The active rollouts of these endpoints are due now: something changed."""
+
+    def save(
+        self,
+        lease: Lease,
+        rollout: Rollout,
+        *,
+        events: Sequence[Event] = (),
+        alerts: Sequence[Alert] = (),
+        results: Sequence[CommandResult] = (),
+    ) -> None:
+        """State, history, outbox and answered commands in one durable transaction. Raises ConflictError if the lease was lost."""
+
+    def history(self, rollout_id: str) -> Sequence[Event]:
+        """Oldest first."""
+
+    # commands
+    def submit(self, command: Command) -> None:
+        """Write a command down and make its rollout due."""
+
+    def pending_commands(self, rollout_id: str) -> Sequence[Command]:
+        """Not yet answered, oldest first."""
+
+    def command_result(self, command_id: str) -> CommandResult | None:
+        """None while no tick has seen it."""
+
+    # cells
+    def put_cells(
+        self, source: str, ref: EndpointRef, cells: Mapping[str, Mapping[int, Cell]], *, window: tuple[int, int], closed_before: int, read_at: datetime
+    ) -> bool:
+        """Replace this endpoint's cells in the window's minutes by what was read; True if anything changed or became steady.
+
+        A cell of a minute below `closed_before` that was already stored by a read made after it closed is left as it
+        was; the difference is counted as late.
+        """
+
+    def cells(self, source: str, ref: EndpointRef, *, start: int, end: int) -> StoredCells:
+        """The cells of the minutes [start, end)."""
+
+    def prune(self, *, before: int) -> None:
+        """Forget cells of minutes before this one."""
+
+    # outbox
+    def due_deliveries(self, *, now: datetime, limit: int = 20) -> Sequence[Delivery]:
+        """Alerts to send now."""
+
+    def delivered(self, delivery: Delivery, *, now: datetime) -> None:
+        """The channel took it."""
+
+    def delivery_failed(self, delivery: Delivery, *, error: str, next_at: datetime | None) -> None:
+        """It did not; None gives up (a dead letter)."""
+
+    def deliveries(self, rollout_id: str | None = None, *, state: str | None = None, limit: int = 100) -> Sequence[Delivery]:
+        """What became of the alerts, newest first."""
+
+    def close(self) -> None:
+        """Release files and connections."""
