@@ -1,0 +1,32 @@
+"""Policies: how a rollout is to be done, as its author wrote it.
+
+`model.py` holds the `Policy` that is judged and pinned to each rollout, `written.py` the form that people write and
+how one becomes the other, `render.py` the ways back: the effective YAML and the JSON Schema. The rule: a policy is
+read once, at the door, with every mistake at once; from there on it is a frozen value without open questions.
+"""
+
+from rollout.policy.model import (
+    Approval,
+    Checks,
+    Doubt,
+    ErrorCheck,
+    Expert,
+    LatencyCheck,
+    NoData,
+    Policy,
+    Step,
+    When,
+)
+
+__all__ = [
+    "Approval",
+    "Checks",
+    "Doubt",
+    "ErrorCheck",
+    "Expert",
+    "LatencyCheck",
+    "NoData",
+    "Policy",
+    "Step",
+    "When",
+]
