@@ -34,7 +34,7 @@ _ANY_TIME = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABO
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset({Phase.PREPARING, Phase.ABORTED}),
-    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.ABORTED}),
+    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.WAITING, Phase.ABORTED}),
     Phase.PROGRESSING: _ANY_TIME | {Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.RETREATED: _ANY_TIME | {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING},
     Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},

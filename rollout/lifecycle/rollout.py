@@ -6,6 +6,7 @@ the split is read from Azure. `wanted_traffic` is the whole split, never a diffe
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.phases import Phase
@@ -18,12 +19,14 @@ class Write:
     """A split that we asked Azure for: written down before it is sent.
 
     `ended_at` is when Azure answered the request (not the operation); None while nobody knows: the request may be on
-    its way, or the process that sent it may be gone.
+    its way, or the process that sent it may be gone. `outcome` says what Azure answered: an accepted write shows as an
+    operation that ends after 20 to 30 s; a conflict means that another operation runs; unknown means that no answer came.
     """
 
     split: Split
     begun_at: datetime
     ended_at: datetime | None = None
+    outcome: Literal["accepted", "conflict", "unknown", "refused"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +60,20 @@ class Rollout:
     foreign: Foreign | None = None
     started_at: datetime | None = None  # first confirmed split with candidate traffic
     step_since: datetime | None = None  # when this step's split was confirmed
-    first_bake_at_start: bool = False  # the first step still runs at its sized-down share
+    sized_share: int | None = None  # the first step still runs at this share, sized from the traffic
     retreated_at: datetime | None = None
     held_since: datetime | None = None  # since when the verdict holds for `held_reason`
     held_reason: str | None = None
     paused_because: str | None = None  # drift | regression | changed | doubt | no_data | deadline | person
-    resume_phase: Phase | None = None
+    resume_phase: Phase | None = None  # where `resume` leads, and where a retreat from a waiting rollout returns to
+    next_step: int | None = None  # the step that waits for an approval
     active: timedelta = timedelta()  # time before `active_since` that counts towards the deadline
     active_since: datetime | None = None
     ending: Phase | None = None  # where a roll back leads: rolled_back, or aborted where a person asked for it
-    decided_at: datetime | None = None  # when the roll back was decided
+    cause: str | None = None  # why the roll back was decided, in words
+    was_share: int = 0  # the candidate's share when it was decided
+    decided_at: datetime | None = None  # when it was decided
+    sent_at: datetime | None = None  # when Azure had taken its request
     late_told: bool = False  # the page about an unconfirmed roll back is out
     past_fail: int = 0  # how often a person went on past a fail: each time halves the error budget
     judgement: Judgement | None = None

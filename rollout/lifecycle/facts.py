@@ -1,0 +1,40 @@
+"""What a decision is made of, and what it is: facts in, a decision out.
+
+The rule: facts are what was seen and asked, never what is hoped; a decision holds everything that must be saved together.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollout.analysis.verdict import Judgement, Verdict
+from rollout.lifecycle.rollout import Rollout
+from rollout.world import Command, CommandResult, Event, Snapshot, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The world as one tick sees it.
+
+    `stable_serves` is told from stable's last cells: False where most of its answers are bad, None where there are none.
+    `fresh_at` is the last minute in which a log row of stable was seen (before any traffic is moved); `trouble` says why
+    data cannot be read, where the source said so. `per_minute` is the endpoint's traffic in requests per minute.
+    """
+
+    snapshot: Snapshot | None = None
+    judgement: Judgement | None = None
+    verdict: Verdict | None = None
+    commands: tuple[Command, ...] = ()
+    stable_serves: bool | None = None
+    fresh_at: datetime | None = None
+    trouble: str | None = None
+    per_minute: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What one tick decides: saved in one transaction, and only then is `write` sent to Azure."""
+
+    rollout: Rollout
+    events: tuple[Event, ...] = ()
+    results: tuple[CommandResult, ...] = ()
+    write: Split | None = None

@@ -1,0 +1,158 @@
+"""Before the first live request: can this rollout start, and which two deployments is it about?
+
+The rule: a rollout starts only from a state that it understands wholly: one stable that holds all traffic, one candidate
+that holds none, fresh data of stable. Everything else is a refusal that says what to do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.rollout import Rollout
+from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot
+
+#: Stable's last log row must not be older than this when the rollout starts: rows arrive after 3 to 10, at worst 20 minutes.
+FRESH = timedelta(minutes=20)
+#: How long a candidate that is still being created is awaited.
+CANDIDATE_AWAITED = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """It can start, with these two."""
+
+    stable: str
+    candidate: str
+    pins: tuple[Pin, Pin]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotYet:
+    """Something is still missing that may come by itself until `until`; then it is refused with the same sentence."""
+
+    sentence: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A person must act first."""
+
+    sentence: str
+
+
+def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet | Refused:
+    """Whether the rollout can start now."""
+    snapshot = facts.snapshot
+    if snapshot is None or (snapshot.endpoint is not None and snapshot.deployments is None):
+        until = rollout.created_at + CANDIDATE_AWAITED
+        return NotYet(sentence=facts.trouble or "Azure has not answered yet", until=until)
+    if snapshot.endpoint is None:
+        return Refused(
+            sentence=f"endpoint {rollout.ref.name} does not exist in workspace {rollout.ref.workspace}; "
+            "check endpoint_name and workspace in the policy"
+        )
+    return _check_endpoint(rollout, snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
+
+
+def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
+    if endpoint.kind is EndpointKind.KUBERNETES:
+        return Refused(
+            sentence=f"{endpoint.name} is a Kubernetes endpoint: it has no traffic log and no platform metrics, so its "
+            "deployments cannot be compared; use a managed online endpoint"
+        )
+    if endpoint.mirror_traffic.shares:
+        return Refused(
+            sentence=f"{endpoint.name} mirrors traffic ({endpoint.mirror_traffic}), and Azure refuses live traffic for a "
+            "mirrored deployment; take the mirror traffic off first"
+        )
+    return None
+
+
+def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime) -> Ready | NotYet | Refused:
+    assert snapshot.endpoint is not None  # noqa: S101  (the caller has looked)
+    assert snapshot.deployments is not None  # noqa: S101
+    stable = _find_stable(rollout, snapshot.endpoint)
+    if isinstance(stable, Refused):
+        return stable
+    candidate = _find_candidate(rollout, snapshot.deployments, stable)
+    if isinstance(candidate, Refused):
+        return candidate
+    missing = _check_pair(snapshot.deployments, stable, candidate)
+    if missing is not None:
+        return missing
+    return _check_time(rollout, facts, snapshot, now, stable, candidate)
+
+
+def _find_stable(rollout: Rollout, endpoint: EndpointState) -> str | Refused:
+    split = endpoint.traffic
+    if len(split.shares) != 1:
+        return Refused(
+            sentence=f"the traffic of {endpoint.name} is {split}; a rollout starts from one deployment that holds all of it: "
+            f'set it with `az ml online-endpoint update -n {endpoint.name} --traffic "NAME=100"` first'
+        )
+    holder = split.shares[0][0]
+    named = rollout.stable or rollout.policy.stable
+    if named is not None and named.casefold() != holder:
+        return Refused(
+            sentence=f"the policy names {named} as stable, but {holder} holds all traffic of {endpoint.name}; "
+            "correct `stable` in the policy, or leave it out"
+        )
+    return holder
+
+
+def _find_candidate(rollout: Rollout, deployments: Mapping[str, DeploymentState], stable: str) -> str | Refused:
+    named = rollout.candidate
+    if named is not None:
+        return Refused(sentence=f"{named} is the stable deployment already") if named.casefold() == stable else named
+    idle = sorted(name for name in deployments if name != stable)
+    if len(idle) == 1:
+        return idle[0]
+    if not idle:
+        return Refused(
+            sentence=f"there is no candidate: {rollout.ref.name} has no deployment beside {stable}; create one without "
+            "traffic first"
+        )
+    return Refused(
+        sentence=f"{' and '.join(idle)} have no traffic: say which one is the candidate, with `candidate:` in the policy or "
+        "`--candidate NAME`"
+    )
+
+
+def _check_pair(deployments: Mapping[str, DeploymentState], stable: str, candidate: str) -> Refused | None:
+    for name in (stable, candidate):
+        found = deployments.get(name.casefold())
+        if found is None:
+            return Refused(sentence=f"deployment {name} does not exist; its endpoint has {', '.join(sorted(deployments))}")
+        if not found.exists_to_serve:
+            return Refused(sentence=f"deployment {name} is {found.state}; mend or replace it first")
+    return None
+
+
+def _check_time(
+    rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime, stable: str, candidate: str
+) -> Ready | NotYet | Refused:
+    endpoint, deployments = snapshot.endpoint, snapshot.deployments or {}
+    awaited = rollout.created_at + CANDIDATE_AWAITED
+    pair = (deployments[stable.casefold()], deployments[candidate.casefold()])
+    for found in pair:
+        if found.state != "Succeeded":
+            return NotYet(sentence=f"deployment {found.name} is still {found.state}", until=awaited)
+    if endpoint is not None and not endpoint.settled:
+        return NotYet(sentence=f"{endpoint.name} is {endpoint.state}: somebody else's operation runs", until=awaited)
+    if facts.fresh_at is None or now - facts.fresh_at > FRESH:
+        until = rollout.created_at + rollout.policy.when.no_data.hold
+        return NotYet(sentence=_no_fresh_data(stable, facts), until=until)
+    return Ready(stable=stable, candidate=candidate, pins=(pair[0].pin, pair[1].pin))
+
+
+def _no_fresh_data(stable: str, facts: Facts) -> str:
+    if facts.trouble:
+        return facts.trouble
+    seen = f"none since {facts.fresh_at:%H:%M} UTC" if facts.fresh_at else "none at all in the last hour"
+    return (
+        f"no fresh rows of {stable} in AmlOnlineEndpointTrafficLog ({seen}): without them nobody can judge. Check that the "
+        "endpoint gets traffic and that its diagnostic setting sends AmlOnlineEndpointTrafficLog to the log workspace of the "
+        "settings (a new setting takes up to an hour)"
+    )

@@ -1,0 +1,98 @@
+"""Where a rollout stands, in the judge's terms, and when it may be done.
+
+The rule: minutes are whole and since the epoch; a step's blocks count from the first whole minute after Azure confirmed
+its split, so a minute in which the split changed belongs to no step.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from rollout.analysis.verdict import Stage
+from rollout.lifecycle.phases import Phase
+from rollout.lifecycle.rollout import Rollout
+from rollout.policy import Policy, Step
+
+#: A traffic update takes 20 to 31 s on Azure, and is then seen by the next look.
+WRITE_TAKES = timedelta(seconds=40)
+#: The first step's sized-down share lasts this many closed blocks.
+SIZED_BLOCKS = 5
+
+
+def minute_of(moment: datetime) -> int:
+    """The minute since the epoch that this moment lies in."""
+    return int(moment.timestamp() // 60)
+
+
+def next_minute(moment: datetime) -> int:
+    """The first whole minute that begins at this moment or later."""
+    return ceil(moment.timestamp() / 60)
+
+
+def stage_of(rollout: Rollout, now: datetime) -> Stage | None:
+    """The stage to judge; None before any candidate traffic was confirmed."""
+    if rollout.started_at is None:
+        return None
+    return Stage(
+        step=rollout.step,
+        traffic=rollout.share,
+        started=next_minute(rollout.started_at),
+        since=next_minute(rollout.step_since or now),
+        bake=bake_blocks(rollout),
+        retreated_since=next_minute(rollout.retreated_at) if rollout.retreated_at else None,
+        holdback=rollout.share < 100,
+    )
+
+
+def bake_blocks(rollout: Rollout) -> int:
+    """Closed blocks wanted before this step can pass."""
+    if rollout.sized_share is not None:
+        return SIZED_BLOCKS
+    return _blocks(rollout.policy.steps[rollout.step])
+
+
+def judged_policy(rollout: Rollout) -> Policy:
+    """The policy as it judges now: every time a person went on past a fail the error budget is halved."""
+    if not rollout.past_fail:
+        return rollout.policy
+    expert = rollout.policy.expert
+    halved = expert.model_copy(update={"alpha": expert.alpha / 2**rollout.past_fail})
+    return rollout.policy.model_copy(update={"expert": halved})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eta:
+    """When a decision is due next, and when all may be done if nothing stands in the way; None where a person is awaited."""
+
+    next_decision_at: datetime | None = None
+    done_at: datetime | None = None
+
+
+def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
+    """Wall-clock estimates: each step takes the write, its bake and the data lag; an approval's time is unknown."""
+    if rollout.ended or rollout.phase is Phase.PAUSED:
+        return Eta()
+    if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
+        done = now + WRITE_TAKES
+        return Eta(next_decision_at=done, done_at=done)
+    if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
+        return Eta(next_decision_at=now, done_at=_after(rollout.policy, -1, now, lag))
+    if rollout.phase is Phase.WAITING:
+        return Eta()
+    since = rollout.step_since or now + WRITE_TAKES
+    decision = max(now, since + timedelta(minutes=bake_blocks(rollout) + 1) + lag)
+    return Eta(next_decision_at=decision, done_at=_after(rollout.policy, rollout.step, decision, lag))
+
+
+def _after(policy: Policy, step: int, start: datetime, lag: timedelta) -> datetime | None:
+    """When all steps after this one may be done."""
+    total = start
+    for later in policy.steps[step + 1 :]:
+        if later.approve:
+            return None
+        total += WRITE_TAKES + timedelta(minutes=_blocks(later) + 1) + lag
+    return total + (WRITE_TAKES if policy.holdback else timedelta())
+
+
+def _blocks(step: Step) -> int:
+    return max(1, ceil(step.bake / timedelta(minutes=1)))
