@@ -8,14 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 Seconds: TypeAlias = tuple[float, float]  # shortest and longest; one is drawn evenly for each operation
 Traffic: TypeAlias = Mapping[str, int]
 AssetKind: TypeAlias = Literal["models", "environments", "codes"]
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class State(StrEnum):
@@ -147,11 +144,11 @@ class EndpointSpec:
     location: str
     auth_mode: Literal["Key", "AMLToken", "AADToken"] = "Key"
     description: str | None = None
-    tags: Mapping[str, str] = NOTHING
-    properties: Mapping[str, str] = NOTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
     public_network_access: str = "Enabled"
-    traffic: Traffic = NOTHING
+    traffic: Traffic = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,17 +176,19 @@ class DeploymentSpec:
     environment: str | None
     code: str
     scoring_script: str
-    environment_variables: Mapping[str, str] = NOTHING
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
     instance_type: str = "Standard_DS3_v2"
     instances: int = 1
     request_timeout_ms: int = 5_000
     max_concurrent: int = 1
     max_queue_wait_ms: int = 500
     description: str | None = None
-    tags: Mapping[str, str] = NOTHING
-    properties: Mapping[str, str] = NOTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
     app_insights: bool = False
-    passed_on: Mapping[str, Any] = NOTHING  # probes and the like: kept and shown, without effect here
+    passed_on: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # probes and the like: kept and shown, without effect here
 
     def same_server(self, other: "DeploymentSpec") -> bool:
         """Whether the process that serves one also serves the other: same code, model, environment and variables."""
@@ -234,7 +233,9 @@ class Operation:
     status: Status = Status.RUNNING
     ended: datetime | None = None
     trouble: Trouble | None = None  # set early where it is known that the operation will fail
-    signature: Mapping[str, str] = NOTHING  # the query its status address must be asked with, word for word
+    signature: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the query its status address must be asked with, word for word
 
 
 @dataclass(frozen=True, kw_only=True)
