@@ -46,3 +46,40 @@ def merge(cells: Iterable[Cell]) -> Cell:
             for index, count in histogram.items():
                 into[index] = into.get(index, 0) + count
     return Cell(histograms=total)
+
+
+def edge(index: float) -> float:
+    """The duration in ms at which bucket `index` begins."""
+    return float(2.0 ** (index / BUCKETS_PER_OCTAVE))
+
+
+def timed(histogram: Histogram) -> int:
+    """Requests of the histogram whose duration is known."""
+    return sum(histogram.values()) - histogram.get(UNTIMED, 0)
+
+
+def slower(histogram: Histogram, milliseconds: float) -> float:
+    """Requests slower than this; inside a bucket the durations are taken to lie log-linearly."""
+    position = BUCKETS_PER_OCTAVE * log2(max(1.0, milliseconds))
+    partial = floor(position)
+    total = 0.0
+    for index, count in histogram.items():
+        if index > partial:
+            total += count
+        elif index == partial:
+            total += count * (partial + 1 - position)
+    return total
+
+
+def quantile(histogram: Histogram, q: float) -> float | None:
+    """The q-quantile in ms, interpolated as in `slower` (its inverse); None where no duration is known."""
+    wanted = q * timed(histogram)
+    found = 0
+    for index in sorted(histogram):
+        count = histogram[index]
+        if index == UNTIMED or count <= 0:
+            continue
+        if found + count >= wanted:
+            return edge(index + max(0.0, wanted - found) / count)
+        found += count
+    return None

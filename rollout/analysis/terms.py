@@ -1,7 +1,7 @@
 """The terms of judging: what goes into `verdict.judge` and what comes out of it.
 
-The rule: plain frozen values, minutes as integers since the epoch, shares of requests as numbers between 0 and 1, durations
-in milliseconds; every number is finite, so that all of it survives JSON. Pairs are always (baseline, candidate), stable's first.
+The rule: plain frozen values; minutes are integers since the epoch, shares of requests numbers between 0 and 1,
+durations milliseconds; every number is finite, so that all of it survives JSON. In pairs stable (`baseline`) is first.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ class Pair:
 class Series:
     """What one source has shown of both deployments.
 
-    The mappings are sparse: a minute that is missing showed no rows, which is not the same as zero. They must hold every
-    minute since `Stage.started` that the judgement has not yet taken in, with the hour before `Stage.since`.
+    The mappings are sparse: a minute that is missing showed no rows, which is not the same as zero. They must hold
+    every minute since `Stage.started` that the judgement has not yet taken in, and the hour before `Stage.since`.
     """
 
     source: Source

@@ -30,7 +30,7 @@ __all__ = [
 
 
 def begin(policy: "Policy", *, alpha: float | None = None) -> Judgement:
-    """An empty judgement. `alpha` overrides the policy's (half of it for fresh evidence after a person went on past a fail)."""
+    """An empty judgement. `alpha` overrides the policy's: half of it where a person went on past a fail."""
     raise NotImplementedError
 
 
