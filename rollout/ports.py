@@ -11,7 +11,17 @@ from typing import Protocol
 
 from rollout.analysis.cells import Cell
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Alert, Command, CommandResult, DeploymentState, EndpointRef, EndpointState, Event, Split
+from rollout.world import (
+    Alert,
+    Command,
+    CommandResult,
+    DeploymentState,
+    EndpointRef,
+    EndpointState,
+    Event,
+    Snapshot,
+    Split,
+)
 
 
 class Clock(Protocol):
@@ -53,12 +63,22 @@ class Endpoints(Protocol):
     def deployments(self, name: str) -> Mapping[str, DeploymentState]:
         """The deployments of an endpoint by case-folded name; empty where the endpoint does not exist."""
 
-    def set_traffic(self, name: str, split: Split, *, note: str | None, still_ours: Callable[[], bool]) -> None:
+    def set_traffic(
+        self,
+        name: str,
+        split: Split,
+        *,
+        replacing: frozenset[Split] | None,
+        note: str | None,
+        still_ours: Callable[[], bool],
+    ) -> None:
         """Begin to give the endpoint this split, on top of a fresh read, and never wait for the operation.
 
-        `note` is shown to people in the endpoint's `rollout` tag (None takes the tag off). `still_ours` is asked right
-        before the request leaves: False raises ConflictError. Raises RefusedError if a deployment outside the split
-        holds traffic that the last snapshot did not show, UnavailableError if nobody knows whether Azure accepted.
+        `replacing` holds the splits that may be written over: where the fresh read shows another one, a person was
+        faster and ConflictError is raised (None: any split). `note` is shown to people in the endpoint's `rollout` tag
+        (None takes the tag off). `still_ours` is asked right before the request leaves: False raises ConflictError.
+        Raises RefusedError if the fresh read shows a deployment outside `split` with traffic that `replacing` does not
+        know, ConflictError on 409, UnavailableError if nobody knows whether Azure accepted.
         """
 
 
@@ -74,6 +94,16 @@ class Reading:
     start: int
     end: int
     arrived: timedelta | None = None
+
+
+class Snapshots(Protocol):
+    """The shared look at endpoints that the collector keeps up to date."""
+
+    def latest(self, ref: EndpointRef) -> Snapshot | None:
+        """The last look at an endpoint, with the deployments as last seen; None before the first."""
+
+    def fresh(self, ref: EndpointRef, *, deployments: bool) -> Snapshot:
+        """Look now. Raises UnavailableError, ThrottledError or RefusedError."""
 
 
 class Telemetry(Protocol):
@@ -180,7 +210,14 @@ class Store(Protocol):
 
     # cells
     def put_cells(
-        self, source: str, ref: EndpointRef, cells: Mapping[str, Mapping[int, Cell]], *, window: tuple[int, int], closed_before: int, read_at: datetime
+        self,
+        source: str,
+        ref: EndpointRef,
+        cells: Mapping[str, Mapping[int, Cell]],
+        *,
+        window: tuple[int, int],
+        closed_before: int,
+        read_at: datetime,
     ) -> bool:
         """Replace this endpoint's cells in the window's minutes by what was read; True if anything changed or became steady.
 
@@ -204,7 +241,9 @@ class Store(Protocol):
     def delivery_failed(self, delivery: Delivery, *, error: str, next_at: datetime | None) -> None:
         """It did not; None gives up (a dead letter)."""
 
-    def deliveries(self, rollout_id: str | None = None, *, state: str | None = None, limit: int = 100) -> Sequence[Delivery]:
+    def deliveries(
+        self, rollout_id: str | None = None, *, state: str | None = None, limit: int = 100
+    ) -> Sequence[Delivery]:
         """What became of the alerts, newest first."""
 
     def close(self) -> None:

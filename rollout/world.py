@@ -92,11 +92,13 @@ class Pin:
     environment: str | None
     code: str | None
     modified_at: str | None
+    instances: int | None = None
 
     def difference(self, other: "Pin") -> str:
-        """What differs, in words, or an empty string."""
-        names = ("model", "environment", "code", "modified_at")
-        return ", ".join(name.replace("_", " ") for name in names if getattr(self, name) != getattr(other, name))
+        """What differs, in words, or an empty string. A deployment that was only scaled is still the same."""
+        scaled = self.instances != other.instances
+        names = ("model", "environment", "code", *(() if scaled else ("modified_at",)))
+        return ", ".join(name.replace("_at", "") for name in names if getattr(self, name) != getattr(other, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,6 @@ class DeploymentState:
     name: str
     state: str
     pin: Pin
-    instance_count: int | None = None
 
     @property
     def exists_to_serve(self) -> bool:

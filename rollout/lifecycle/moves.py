@@ -109,9 +109,7 @@ def pause(story: Story, because: str, sentence: str, *, severity: Severity | Non
     rollout = story.rollout
     where = rollout.resume_phase if rollout.phase is Phase.PAUSED else rollout.phase
     back = where if where in {Phase.WAITING, Phase.PROMOTING} else Phase.PROGRESSING
-    story.move(
-        Phase.PAUSED, sentence, severity=severity, paused_because=because, resume_phase=back, **NO_HOLD
-    )
+    story.move(Phase.PAUSED, sentence, severity=severity, paused_because=because, resume_phase=back, **NO_HOLD)
 
 
 def roll_back(story: Story, cause: str, sentence: str, *, ending: Phase = Phase.ROLLED_BACK) -> None:

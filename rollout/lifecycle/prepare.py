@@ -53,10 +53,10 @@ def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet
             sentence=f"endpoint {rollout.ref.name} does not exist in workspace {rollout.ref.workspace}; "
             "check endpoint_name and workspace in the policy"
         )
-    return _check_endpoint(rollout, snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
+    return _check_endpoint(snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
 
 
-def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
+def _check_endpoint(endpoint: EndpointState) -> Refused | None:
     if endpoint.kind is EndpointKind.KUBERNETES:
         return Refused(
             sentence=f"{endpoint.name} is a Kubernetes endpoint: it has no traffic log and no platform metrics, so its "
@@ -124,7 +124,9 @@ def _check_pair(deployments: Mapping[str, DeploymentState], stable: str, candida
     for name in (stable, candidate):
         found = deployments.get(name.casefold())
         if found is None:
-            return Refused(sentence=f"deployment {name} does not exist; its endpoint has {', '.join(sorted(deployments))}")
+            return Refused(
+                sentence=f"deployment {name} does not exist; its endpoint has {', '.join(sorted(deployments))}"
+            )
         if not found.exists_to_serve:
             return Refused(sentence=f"deployment {name} is {found.state}; mend or replace it first")
     return None

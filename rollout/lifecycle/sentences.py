@@ -10,6 +10,8 @@ from rollout.analysis.verdict import Finding, Rate, Verdict
 from rollout.lifecycle.rollout import Rollout
 
 THIN_SPACE = "\u2009"
+#: Seconds within which Azure should confirm a roll back; a real traffic update takes 20 to 31 s.
+CONFIRMED_WITHIN = 60
 _NAMES = {"error_rate": "Errors", "client_errors": "Client errors"}
 
 

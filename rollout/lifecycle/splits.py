@@ -77,7 +77,7 @@ def shows_wanted(rollout: Rollout, snapshot: Snapshot) -> bool:
 def due_write(rollout: Rollout, snapshot: Snapshot | None, now: datetime) -> Split | None:
     """The split to ask Azure for now, or None."""
     wanted = wanted_traffic(rollout)
-    if wanted is None or rollout.foreign is not None and rollout.phase is not Phase.ROLLING_BACK:
+    if wanted is None or (rollout.foreign is not None and rollout.phase is not Phase.ROLLING_BACK):
         return None
     last = rollout.writes[-1] if rollout.writes else None
     first_try = last is None or last.split != wanted
