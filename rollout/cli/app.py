@@ -1,0 +1,153 @@
+"""The command line: which commands there are, and how every one of them ends.
+
+The rule: thin. Commands talk to the daemon's API (`client`), print what it says (`render`) and leave with a code; what
+is heavy (the daemon, the sandbox, the policy parser) is imported inside the command that needs it. No stack trace for
+an error that Rollout knows how to tell; Ctrl-C is quiet.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rollout.cli import acting, reading
+from rollout.cli.options import FAILED, Config
+from rollout.cli.terminal import look_of
+from rollout.errors import RolloutError, SettingsError
+
+INTERRUPTED = 130
+MISTAKES = 1  # lint found some
+UNUSABLE = 2  # the daemon's settings
+SANDBOX_PARTS = ("aiohttp", "trustme", "duckdb", "duckdb_kql")
+
+app = typer.Typer(
+    name="rollout",
+    help="Move an Azure ML online endpoint's traffic to a new deployment in steps, and back by itself if it is worse.",
+    epilog="A person always wins: `rollout pause` leaves the traffic alone, `rollout abort` moves it back.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
+    ("start", acting.start),
+    ("list", reading.list_rollouts),
+    ("get", reading.get),
+    ("status", reading.status),
+    ("watch", reading.watch),
+    ("approve", acting.approve),
+    ("reject", acting.reject),
+    ("promote", acting.promote),
+    ("pause", acting.pause),
+    ("resume", acting.resume),
+    ("abort", acting.abort),
+    ("history", reading.history),
+    ("alerts", reading.alerts),
+    ("policies", reading.policies),
+)
+for _name, _command in COMMANDS:
+    app.command(_name)(_command)
+
+
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(help="Policy files.", show_default=False)],
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Print each policy with every default, as it would be judged.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Report every mistake in policy files, as file:line:column. Exits 1 if there are any."""
+    raise NotImplementedError
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of policies, for editors."""
+    from rollout.policy import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def daemon(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The settings; else ROLLOUT_CONFIG or ./rollout.yaml.")
+    ] = None,
+) -> None:
+    """Run the daemon: it judges and moves traffic until it is stopped (SIGTERM or Ctrl-C)."""
+    from rollout.daemon import run
+
+    raise typer.Exit(run(config or Path(os.environ.get("ROLLOUT_CONFIG") or "rollout.yaml")))
+
+
+def _commands(*, sandbox: bool) -> Any:
+    """All commands; those of the sandbox are imported only where one is asked for, and else listed by one line."""
+    if sandbox:
+        from rollout.sandbox.commands import app as local_azure
+
+        app.add_typer(local_azure, name="sandbox")
+    else:
+        app.command("sandbox", help="Run a local Azure, for rehearsals and tests, and send it load and faults.")(
+            _listed
+        )
+    return typer.main.get_command(app)
+
+
+def _listed() -> None:
+    """Stands for the sandbox's commands in the list of commands."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_run(words))
+
+
+def _run(words: list[str]) -> int:
+    try:
+        sandbox = words[:1] == ["sandbox"]
+        if sandbox:
+            _need_sandbox()
+        found = _commands(sandbox=sandbox).main(words, prog_name="rollout", standalone_mode=False)
+        sys.stdout.flush()
+        return found if isinstance(found, int) else 0
+    except typer.TyperException as error:
+        return _usage(error)
+    except RolloutError as error:
+        _complain(error)
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # `rollout list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _usage(error: typer.TyperException) -> int:
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+    else:
+        sys.stderr.write(f"{error.format_message()}\n")
+    return FAILED
+
+
+def _complain(error: RolloutError) -> None:
+    look = look_of(sys.stderr)
+    sys.stderr.write(look.paint("Error: ", "bad", "bold") + look.characters(error.message) + "\n")
+
+
+def _need_sandbox() -> None:
+    missing = [part for part in SANDBOX_PARTS if find_spec(part) is None]
+    if missing:
+        raise SettingsError(
+            f"The sandbox needs {', '.join(missing)}: install Rollout with its extra, azureml-rollout[sandbox]."
+        )

@@ -1,0 +1,317 @@
+"""How a rollout looks in a terminal: the API's view (`rollout.web.views`) as lines.
+
+The rule: pure. A view, a `Look` and a time zone in, lines out; `status`, `status --watch` and the demo draw the same
+frame. The sentences come from the daemon and are printed as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from rollout.cli.terminal import Look, cells, fold, pad, table
+from rollout.cli.words import (
+    THIN,
+    ago,
+    ahead,
+    clock_time,
+    duration,
+    maybe,
+    milliseconds,
+    moment,
+    number,
+    percent,
+    split,
+)
+
+View = Mapping[str, Any]
+
+#: phase -> icon, style, words
+PHASES: Mapping[str, tuple[str, str, str]] = {
+    "pending": ("○", "quiet", "Pending"),
+    "preparing": ("◐", "info", "Preparing"),
+    "progressing": ("▶", "info", "Progressing"),
+    "retreated": ("▼", "warn", "Retreated"),
+    "waiting": ("◆", "warn", "Waiting"),
+    "paused": ("‖", "warn", "Paused"),
+    "rolling_back": ("↩", "bad", "Rolling back"),
+    "rolled_back": ("↩", "bad", "Rolled back"),
+    "promoting": ("▶", "good", "Promoting"),
+    "succeeded": ("✔", "good", "Promoted"),
+    "halted": ("✖", "bad", "Halted"),
+    "aborted": ("■", "warn", "Aborted"),
+}
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    "pass": ("✔", "good"),
+    "hold": ("·", "quiet"),
+    "retreat": ("▼", "warn"),
+    "fail": ("✖", "bad"),
+}
+STEPS: Mapping[str, tuple[str, str]] = {"done": ("✔", "good"), "now": ("▶", "info"), "ahead": ("○", "quiet")}
+LABEL = 10  # columns of the labels on the left
+
+
+def phase_mark(view: View, look: Look) -> str:
+    """`▶ Progressing`, coloured."""
+    icon, style, words = PHASES.get(view["phase"], ("·", "quiet", str(view["phase"])))
+    return look.paint(f"{icon} {words}", style, "bold")
+
+
+def status(view: View, look: Look, *, zone: tzinfo | None = None, history: Sequence[View] = ()) -> list[str]:
+    """The whole picture of one rollout; `history` are its last events, oldest first."""
+    now = _now(view)
+    blocks = [
+        _head(view, look, now, zone),
+        _said(str(view["sentence"]), look),
+        [*_traffic(view, look, now, zone), *_steps(view, look), *_bake(view, look), *_next(view, look, now, zone)],
+        _checks(view, look),
+        _history(history, look, now, zone),
+    ]
+    lines: list[str] = []
+    for block in blocks:
+        lines += ["", *block] if lines and block else block
+    return [look.characters(line) for line in lines]
+
+
+def _now(view: View) -> datetime:
+    return moment(view["clock"]["now"])
+
+
+def _head(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    name = look.paint(str(view["endpoint"]), "bold")
+    move = f"{view['stable'] or 'stable'} → {view['candidate'] or 'candidate'}"
+    where = f"{move}  ·  workspace {view['workspace']}  ·  policy {view['policy']}"
+    created = moment(view["created_at"])
+    asked = f"started {clock_time(created, today=now, zone=zone)} by {view['started_by']}"
+    since = maybe(view["phase_since"])
+    state = phase_mark(view, look)
+    if view["steps"] and not view["ended"] and view["started_at"]:
+        state += f"  step {view['step']} of {len(view['steps'])}"
+    if since:
+        state += look.paint(f"  since {clock_time(since, today=now, zone=zone)} ({ago(since, now=now)})", "quiet")
+    lines = [f"{name}  {look.paint(where, 'quiet')}"]
+    if cells(lines[0]) > look.width:
+        lines = [name, *(look.paint(line, "quiet") for line in fold(where, look.width))]
+    second = f"{state}{look.paint('  ·  ' + asked, 'quiet')}"
+    return [*lines, *([second] if cells(second) <= look.width else [state, look.paint(asked, "quiet")])]
+
+
+def _said(sentence: str, look: Look) -> list[str]:
+    return fold(sentence, look.width)
+
+
+def _row(label: str, text: str, look: Look) -> str:
+    return pad(look.paint(label, "quiet"), LABEL) + text
+
+
+def _traffic(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    traffic = view["traffic"]
+    wanted, observed = traffic["wanted"], traffic["observed"]
+    if observed is None:
+        shown = look.paint("not seen yet", "quiet")
+    else:
+        differs = wanted is not None and wanted != observed
+        shown = look.paint(split(observed), *(["warn", "bold"] if differs else ["bold"]))
+        if differs:
+            shown += look.paint(f"  wanted {split(wanted)}", "quiet")
+        shown += look.paint(f"  {_seen(traffic, now, zone)}", "quiet")
+    return [_row("Traffic", shown, look), *_bar(observed, view, look)]
+
+
+def _seen(traffic: View, now: datetime, zone: tzinfo | None) -> str:
+    seen = maybe(traffic["observed_at"])
+    state = str(traffic["state"] or "")
+    words = [] if state in {"Succeeded", ""} else [state]
+    if seen:
+        words.append(f"seen {clock_time(seen, today=now, zone=zone, seconds=True)}")
+    return ", ".join(words)
+
+
+def _bar(observed: Mapping[str, int] | None, view: View, look: Look) -> list[str]:
+    """The candidate's part of the traffic as a bar."""
+    candidate = view["candidate"]
+    if not observed or not candidate:
+        return []
+    share = observed.get(str(candidate).casefold(), 0)
+    room = min(40, look.width - LABEL - 20)
+    filled = 0 if share == 0 else max(1, round(room * share / 100))
+    bar = look.paint("█" * filled, "info") + look.paint("░" * (room - filled), "quiet")
+    return [_row("", f"{bar} {candidate} {share}{THIN}%", look)]
+
+
+def _steps(view: View, look: Look) -> list[str]:
+    parts = []
+    for step in view["steps"]:
+        icon, style = STEPS[step["state"]]
+        words = "approval" if step["traffic"] is None else f"{step['traffic']}{THIN}%"
+        parts.append(look.paint(f"{icon} {words}", style, *(["bold"] if step["state"] == "now" else [])))
+    lines: list[str] = []
+    for part in parts:
+        if lines and cells(lines[-1]) + 3 + cells(part) <= look.width - LABEL:
+            lines[-1] += f"   {part}"
+        else:
+            lines.append(part)
+    return [_row("Steps" if index == 0 else "", line, look) for index, line in enumerate(lines)]
+
+
+def _bake(view: View, look: Look) -> list[str]:
+    bake, requests = view["bake"], view["requests"]
+    lines = []
+    if bake and not view["ended"]:
+        room = 20
+        filled = min(room, round(room * bake["blocks"] / max(1, bake["of"])))
+        bar = look.paint("█" * filled, "info") + look.paint("░" * (room - filled), "quiet")
+        lines.append(_row("Bake", f"{bar} {min(bake['blocks'], bake['of'])} of {bake['of']} judged minutes", look))
+    if requests:
+        text = f"{view['candidate']} {number(requests['candidate'])}, {view['stable']} {number(requests['baseline'])}"
+        harmed = f"  ·  ~{number(view['harmed'])} harmed" if view["harmed"] >= 1 else ""
+        lines.append(_row("Requests", f"{text} in this step{look.paint(harmed, 'bad')}", look))
+    return lines
+
+
+def _next(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    eta = view["eta"] or {}
+    decision, done = maybe(eta.get("next_decision_at")), maybe(eta.get("done_at"))
+    if view["ended"] or (decision is None and done is None):
+        return []
+    parts = []
+    if decision:
+        parts.append(f"decision {ahead(decision, now=now, zone=zone)}")
+    if done:
+        parts.append(f"promoted {ahead(done, now=now, zone=zone)} if all goes well")
+    text = "  ·  ".join(parts)
+    if view["clock"]["speed"] != 1:
+        text += look.paint(f"  ·  clock × {view['clock']['speed']:g}", "quiet")
+    if LABEL + cells(text) > look.width and len(parts) > 1:
+        return [_row("Next", parts[0], look), _row("", parts[1], look)]
+    return [_row("Next", text, look)]
+
+
+def _checks(view: View, look: Look) -> list[str]:
+    """One row for each check and source: both numbers with their counts, then its sentence where there is room."""
+    if not view["checks"]:
+        return []
+    head = ["", "Check", "Source", str(view["candidate"]), str(view["stable"]), "Allowed", "Evidence"]
+    rows = [[look.paint(text, "quiet") for text in head]]
+    rows += [_check(finding, view, look) for finding in view["checks"]]
+    lines = table(rows, right=frozenset({3, 4, 5, 6}))
+    if max(cells(line) for line in lines) > look.width:
+        lines = table([[*row[:2], *row[3:]] for row in rows], right=frozenset({2, 3, 4, 5}), gap=" ")
+    if max(cells(line) for line in lines) > look.width:
+        lines = table([[*row[:2], *row[3:5]] for row in rows], right=frozenset({2, 3}), gap=" ")
+    told = dict.fromkeys(
+        str(finding["sentence"]) for finding in view["checks"] if finding["action"] in {"fail", "retreat"}
+    )
+    return lines + [look.paint(line, "quiet") for text in told for line in fold(text, look.width - 2, indent="  ")]
+
+
+def _check(finding: View, view: View, look: Look) -> list[str]:
+    icon, style = ACTIONS.get(finding["action"], ("·", "quiet"))
+    return [
+        look.paint(icon, style, "bold"),
+        str(finding["name"]),
+        look.paint(str(finding["source"]), "quiet"),
+        look.paint(measured(finding["candidate"], finding["unit"]), *([style] if style in {"bad", "warn"} else [])),
+        measured(finding["baseline"], finding["unit"]),
+        allowed(finding),
+        weighed(finding["evidence"], view),
+    ]
+
+
+def measured(rate: View, unit: str) -> str:
+    """`6.8 % (61 of 900)` or `84 ms (900)`."""
+    if rate["value"] is None:
+        return "no requests"
+    if unit == "ms":
+        return f"{milliseconds(rate['value'])} ({number(rate['n'])})"
+    return f"{percent(rate['value'])} ({number(rate['bad'])} of {number(rate['n'])})"
+
+
+def allowed(finding: View) -> str:
+    """`+0.5 pp` or `+25 %`: how much worse than stable the candidate may be."""
+    margin = float(finding["margin"])
+    return f"+{margin * 100:g}{THIN}%" if finding["unit"] == "ms" else f"+{margin * 100:g}{THIN}pp"
+
+
+def weighed(evidence: float, view: View) -> str:
+    """`3.1 of 20`: the evidence against the candidate, and how much of it ends the rollout."""
+    verdict = view["verdict"]
+    value = (
+        "> 9 999".replace(" ", THIN) if evidence > 9_999 else f"{evidence:.1f}" if evidence < 100 else number(evidence)
+    )
+    return f"{value} of {verdict['threshold']:g}" if verdict else value
+
+
+def _history(events: Sequence[View], look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    return [line for event in events for line in event_lines(event, look, now=now, zone=zone)]
+
+
+def event_lines(event: View, look: Look, *, now: datetime, zone: tzinfo | None = None) -> list[str]:
+    """`14:20:31  Step 1 of 4 passed: …`, folded under its time."""
+    at = moment(event["at"])
+    stamp = clock_time(at, today=now, zone=zone, seconds=True)
+    indent = " " * (len(stamp) + 2)
+    style = {"page": "bad", "action": "warn"}.get(str(event["severity"]), "quiet")
+    lines = fold(f"{stamp}  {event['sentence']}", look.width, indent=indent)
+    return [look.paint(stamp, style) + lines[0][len(stamp) :], *lines[1:]]
+
+
+def overview(views: Sequence[View], look: Look) -> list[str]:
+    """`rollout list`: one line for each rollout."""
+    if not views:
+        return ["No rollouts yet. Start one with: rollout start POLICY"]
+    head = ["Endpoint", "Workspace", "Phase", "Step", "Traffic", "Candidate", "Age"]
+    rows = [[look.paint(text, "quiet") for text in head]]
+    rows += [_overview_row(view, look) for view in views]
+    lines = table(rows)
+    if max(cells(line) for line in lines) > look.width:
+        lines = table([[row[0], row[2], row[3], row[4], row[6]] for row in rows], gap=" ")
+    return [look.characters(line) for line in lines]
+
+
+def _overview_row(view: View, look: Look) -> list[str]:
+    traffic = view["traffic"]["observed"]
+    age = (_now(view) - (moment(view["created_at"]))).total_seconds()
+    step = f"{view['step']}/{len(view['steps'])}" if view["steps"] and view["started_at"] else "-"
+    return [
+        str(view["endpoint"]),
+        str(view["workspace"]),
+        phase_mark(view, look),
+        step,
+        split(traffic) if traffic else "-",
+        str(view["candidate"] or "-"),
+        duration(age),
+    ]
+
+
+def deliveries(found: Sequence[View], look: Look, *, now: datetime, zone: tzinfo | None = None) -> list[str]:
+    """`rollout alerts`: what became of each alert, newest first."""
+    if not found:
+        return ["No alerts were sent."]
+    styles = {"delivered": "good", "waiting": "warn", "dead": "bad"}
+    lines = []
+    for one in found:
+        at = moment(one["at"])
+        state = look.paint(str(one["state"]), styles.get(str(one["state"]), "quiet"))
+        stamp = clock_time(at, today=now, zone=zone, seconds=True)
+        attempts = f"{one['attempts']} attempt{'' if one['attempts'] == 1 else 's'}"
+        lines.append(f"{stamp}  {look.paint(str(one['channel']), 'bold')}  {state}  {one['severity']}, {attempts}")
+        lines += ["  " + line for line in fold(str(one["sentence"]), look.width - 2)]
+        if one["error"]:
+            lines += ["  " + look.paint(line, "bad") for line in fold(str(one["error"]), look.width - 2)]
+    return [look.characters(line) for line in lines]
+
+
+def policies(found: Sequence[View], look: Look) -> list[str]:
+    """`rollout policies`: what the daemon has loaded, with the mistakes of files that it could not load."""
+    if not found:
+        return ["The daemon has found no policies."]
+    head = ["Policy", "Endpoint", "Workspace", "File", "State"]
+    rows = [[look.paint(text, "quiet") for text in head]]
+    for one in found:
+        good = look.paint("loaded", "good")
+        stale = look.paint("last good version, file has mistakes", "warn")
+        state = good if not one["mistakes"] else stale if one["name"] else look.paint("has mistakes", "bad")
+        rows.append([str(one[key] or "-") for key in ("name", "endpoint", "workspace", "file")] + [state])
+    mistakes = [str(mistake) for one in found for mistake in one["mistakes"]]
+    folded = [line for mistake in mistakes for line in fold(mistake, look.width, indent="  ")]
+    return [look.characters(line) for line in [*table(rows), *([""] if folded else []), *folded]]
