@@ -13,13 +13,14 @@ from math import ceil
 from rollout.analysis.cells import CLIENT_ERROR_CLASSES, ERROR_CLASSES, Cell, Histogram, merge, quantile, slower, timed
 from rollout.analysis.evidence import Counts, Margin
 from rollout.analysis.terms import Source
-from rollout.policy.model import QUANTILES, ErrorCheck, LatencyCheck, Policy
+from rollout.policy import ErrorCheck, LatencyCheck, Policy
 
 SLOW_RATIO = 1.0  # latency: no further multiple beside the shift of the bar …
 SLOW_ALLOWANCE = 0.001  # … and a tenth of a point
 IGNORED_MS = 20.0  # latency increases below this are ignored
 BEYOND = 10  # a bar needs this many requests beyond its quantile
 DURATIONLESS: frozenset[Source] = frozenset({"metrics"})  # sources that count requests but do not time them
+QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 REFUSED = {"error_rate": ERROR_CLASSES, "client_errors": CLIENT_ERROR_CLASSES}
 
 

@@ -83,12 +83,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_hints = cache(get_type_hints)
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _loaded(kind: Any, plain: Any) -> Any:
     """`plain` as a value of the annotated type `kind`: dataclasses, named tuples, tuples, mappings, numbers, None."""
-    if is_dataclass(kind):
+    if is_dataclass(kind) and isinstance(kind, type):
         return kind(**{name: _loaded(hint, plain[name]) for name, hint in _hints(kind).items()})
     if hasattr(kind, "_fields"):
         return kind(*(_loaded(hint, item) for hint, item in zip(_hints(kind).values(), plain, strict=True)))
