@@ -205,8 +205,9 @@ def parse_milliseconds(value: object) -> int:
     return int(milliseconds)
 
 
-def _of_hundred(value: float) -> str:
-    return _plain(Decimal(repr(value)) * 100)
+def format_percent(value: float, unit: str = "%") -> str:
+    """A fraction as it is written: 0.005 is `0.5%`, or `0.5pp`."""
+    return f"{_plain(Decimal(repr(value)) * 100)}{unit}"
 
 
 def _written(parse: Callable[[Any], Any], write: Callable[[Any], str]) -> tuple[BeforeValidator, PlainSerializer]:
@@ -234,17 +235,17 @@ Holdback = Annotated[
 ]
 Percent = Annotated[
     float,
-    *_written(parse_percent, lambda value: f"{_of_hundred(value)}%"),
+    *_written(parse_percent, format_percent),
     WithJsonSchema({"type": "string", "pattern": _DECIMAL + "%$", "examples": ["5%"]}),
 ]
 Points = Annotated[
     float,
-    *_written(parse_points, lambda value: f"{_of_hundred(value)}pp"),
+    *_written(parse_points, lambda value: format_percent(value, "pp")),
     WithJsonSchema({"type": "string", "pattern": _DECIMAL + "pp$", "examples": ["0.5pp"]}),
 ]
 Increase = Annotated[
     float,
-    *_written(parse_increase, lambda value: f"{_of_hundred(value)}%"),
+    *_written(parse_increase, format_percent),
     WithJsonSchema({"type": "string", "pattern": _DECIMAL + "%$", "examples": ["25%"]}),
 ]
 Milliseconds = Annotated[

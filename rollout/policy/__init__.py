@@ -6,8 +6,10 @@ read once, at the door, with every mistake at once; from there on it is a frozen
 """
 
 from rollout.policy.model import (
+    QUANTILES,
     Approval,
     Checks,
+    ClientErrorCheck,
     Doubt,
     ErrorCheck,
     Expert,
@@ -17,10 +19,14 @@ from rollout.policy.model import (
     Step,
     When,
 )
+from rollout.policy.render import effective_yaml, json_schema
+from rollout.policy.written import parse_policy
 
 __all__ = [
+    "QUANTILES",
     "Approval",
     "Checks",
+    "ClientErrorCheck",
     "Doubt",
     "ErrorCheck",
     "Expert",
@@ -29,4 +35,7 @@ __all__ = [
     "Policy",
     "Step",
     "When",
+    "effective_yaml",
+    "json_schema",
+    "parse_policy",
 ]

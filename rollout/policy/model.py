@@ -26,21 +26,49 @@ content.
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    Strict,
     StrictBool,
     StrictInt,
+    ValidationInfo,
+    WrapSerializer,
+    field_validator,
+    model_validator,
 )
+from pydantic_core import CoreSchema
 
-from rollout.documents.units import Bake, Duration, Holdback, Increase, Milliseconds, Percent, Points, Share, between
+from rollout.documents.mistakes import rule
+from rollout.documents.text import Path
+from rollout.documents.units import (
+    Bake,
+    Duration,
+    Holdback,
+    Increase,
+    Milliseconds,
+    Percent,
+    Points,
+    Share,
+    between,
+    format_duration,
+    format_percent,
+    show,
+)
+from rollout.policy.names import AzureName, Deployment, Link, Name
 
-DAY = timedelta(days=1)
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+MAX_STEPS = 50
 
 #: Which quantile of the latency each latency check compares.
 QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
@@ -49,14 +77,25 @@ QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 class Model(BaseModel):
     """Frozen, and nothing in it that is not known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _small(value: float) -> float:
+    if not 0.001 <= value <= 0.2:
+        raise ValueError(f"{format_percent(value)} is out of range: write between 0.1% and 20%")
+    return value
+
+
+Deadline = Annotated[Duration, AfterValidator(between(10 * MINUTE, 30 * DAY))]
 
 
 class Approval(Model):
-    """A person must approve before the step begins."""
+    """A person approves before the next step begins."""
 
-    timeout: Annotated[Duration, AfterValidator(between(MINUTE, 14 * DAY))] = DAY
-    on_timeout: Literal["pause", "rollback"] = "pause"
+    timeout: Annotated[Duration, AfterValidator(between(MINUTE, 14 * DAY))] = Field(
+        default=DAY, description="How long to wait for the approval", examples=["4h"]
+    )
+    on_timeout: Literal["pause", "rollback"] = Field(default="pause", description="What follows when nobody approves")
 
 
 class Step(Model):
@@ -68,27 +107,86 @@ class Step(Model):
 
 
 class ErrorCheck(Model):
-    """The rate of some kind of error: candidate against stable, in the same minutes."""
+    """A rate of errors: candidate against stable, in the same minutes."""
 
-    max_increase: Points
-    max: Percent | None = None
+    max_increase: Points = Field(
+        default=0.005, description="By how much the candidate's rate may exceed stable's", examples=["0.5pp"]
+    )
+    max: Percent | None = Field(
+        default=None, description="The rate that the candidate may never exceed while stable keeps it", examples=["5%"]
+    )
+
+
+class ClientErrorCheck(ErrorCheck):
+    """The rate of client errors: candidate against stable, in the same minutes."""
+
+    max_increase: Points = Field(
+        default=0.01, description="By how much the candidate's rate may exceed stable's", examples=["1pp"]
+    )
 
 
 class LatencyCheck(Model):
     """A quantile of the latency: candidate against stable, in the same minutes."""
 
-    max_increase: Increase = 0.25
-    max: Milliseconds | None = None
+    max_increase: Increase = Field(
+        default=0.25, description="By which part the candidate's latency may exceed stable's", examples=["25%"]
+    )
+    max: Milliseconds | None = Field(
+        default=None,
+        description="The latency that the candidate may never exceed while stable keeps it",
+        examples=["800ms"],
+    )
+
+
+def _read_check(value: object, info: ValidationInfo) -> object:
+    """`off` switches a check off; an empty line in a file says nothing, so it is refused there."""
+    if isinstance(value, Mapping | BaseModel) or (value is None and not info.context):
+        return value
+    if value is None:
+        raise ValueError("is empty: write `{max_increase: …}`, or off, or take the line out")
+    if value is False or value == "off":
+        return None
+    raise ValueError(f"{show(value)} cannot stand here: write `{{max_increase: …}}`, or off")
+
+
+class _Switch:
+    """`off` in the schema, where pydantic would write null."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        return {"anyOf": [{"enum": ["off", False]} if way == {"type": "null"} else way for way in found["anyOf"]]}
+
+
+def _write_check(value: object, handler: SerializerFunctionWrapHandler) -> object:
+    return "off" if value is None else handler(value)
+
+
+_CHECK = (BeforeValidator(_read_check), WrapSerializer(_write_check, when_used="json"), _Switch())
 
 
 class Checks(Model):
-    """What is compared; None is off."""
+    """What is compared; a check that is not mentioned keeps its default, `off` switches it off."""
 
-    error_rate: ErrorCheck | None = ErrorCheck(max_increase="0.5pp")
-    client_errors: ErrorCheck | None = ErrorCheck(max_increase="1pp")
-    latency_p50: LatencyCheck | None = None
-    latency_p95: LatencyCheck | None = LatencyCheck()
-    latency_p99: LatencyCheck | None = None
+    error_rate: Annotated[ErrorCheck | None, *_CHECK] = Field(
+        default=ErrorCheck(), description="Server errors, model errors, time-outs and throttling"
+    )
+    client_errors: Annotated[ClientErrorCheck | None, *_CHECK] = Field(
+        default=ClientErrorCheck(), description="Requests refused as the caller's fault (4xx)"
+    )
+    latency_p50: Annotated[LatencyCheck | None, *_CHECK] = Field(default=None, description="The median latency")
+    latency_p95: Annotated[LatencyCheck | None, *_CHECK] = Field(
+        default=LatencyCheck(), description="The latency that 95 % of the requests keep"
+    )
+    latency_p99: Annotated[LatencyCheck | None, *_CHECK] = Field(
+        default=None, description="The latency that 99 % of the requests keep"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_checked(self) -> Self:
+        if not self.active():
+            raise ValueError("every check is off: leave at least one on")
+        return self
 
     def active(self) -> dict[str, ErrorCheck | LatencyCheck]:
         """The checks that are on, by name, in the order in which they are told."""
@@ -96,58 +194,100 @@ class Checks(Model):
         return {name: check for name, check in found.items() if check is not None}
 
 
+Patience = Annotated[Duration, AfterValidator(between(timedelta(0), 2 * DAY))]
+
+
 class Doubt(Model):
     """What follows when a bake ends without an answer."""
 
-    extend: Duration = timedelta(minutes=30)
-    then: Literal["pause", "rollback"] = "pause"
+    extend: Patience = Field(
+        default=30 * MINUTE, description="How much longer to judge before giving up", examples=["30m"]
+    )
+    then: Literal["pause", "rollback"] = Field(default="pause", description="What follows then")
 
 
 class NoData(Model):
-    """What follows when Azure Monitor shows nothing."""
+    """What follows when Azure Monitor shows nothing new."""
 
-    hold: Duration = timedelta(minutes=45)
-    then: Literal["pause", "rollback"] = "pause"
+    hold: Patience = Field(default=45 * MINUTE, description="How long to hold the share", examples=["45m"])
+    then: Literal["pause", "rollback"] = Field(default="pause", description="What follows then")
 
 
 class When(Model):
     """What follows from what is seen."""
 
-    suspicion: Literal["retreat", "hold"] = "retreat"
-    regression: Literal["rollback", "pause"] = "rollback"
-    doubt: Doubt = Doubt()
-    no_data: NoData = NoData()
-    shared_incident: Literal["hold"] = "hold"
-    drift: Literal["pause"] = "pause"
+    suspicion: Literal["retreat", "hold"] = Field(
+        default="retreat", description="Early signs of harm: cut the share while in doubt, or only hold it"
+    )
+    regression: Literal["rollback", "pause"] = Field(default="rollback", description="The candidate is worse")
+    doubt: Doubt = Field(default=Doubt(), description="A bake ends without an answer, or with too few requests")
+    no_data: NoData = Field(default=NoData(), description="Azure Monitor shows nothing new")
+    shared_incident: Literal["hold"] = Field(default="hold", description="Both deployments got worse together")
+    drift: Literal["pause"] = Field(default="pause", description="Somebody else changed the traffic")
 
 
 class Expert(Model):
     """The judge's own numbers."""
 
-    alpha: Percent = 0.05
-    ratio: float = 1.2
-    early: StrictBool = True
-    harm_budget: None = None
-    evidence: tuple[Literal["logs", "metrics"], ...] = ("logs", "metrics")
+    alpha: Annotated[Percent, AfterValidator(_small)] = Field(
+        default=0.05, description="The chance to fail a candidate that is no worse, at most", examples=["5%"]
+    )
+    ratio: Annotated[float, Strict()] = Field(
+        default=1.2, ge=1, le=3, allow_inf_nan=False, description="Errors up to this multiple of stable's are no harm"
+    )
+    early: StrictBool = Field(default=True, description="Pass a step before its bake ends once it is proven not worse")
+    harm_budget: None = Field(default=None, description="Reserved")
+    evidence: tuple[Literal["logs", "metrics"], ...] = Field(
+        default=("logs", "metrics"), description="What may be judged; promotion is always decided on logs"
+    )
+
+    @field_validator("evidence")
+    @classmethod
+    def _logs_decide(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "logs" not in value:
+            raise ValueError("logs are missing: promotion is decided on them; write [logs] or [logs, metrics]")
+        if len(set(value)) < len(value):
+            raise ValueError("a source stands twice: write each once")
+        return value
 
 
 class Common(Model):
     """What is the same in a policy as written and as judged."""
 
-    description: str = ""
-    endpoint_name: str
-    workspace: str | None = None
-    mode: Literal["act"] = "act"
-    stable: str | None = None
-    candidate: str | None = None
-    holdback: Holdback = 5
-    checks: Checks = Checks()
-    min_requests: StrictInt = 300
-    when: When = When()
-    after: Literal["keep"] = "keep"
-    alerts: tuple[str, ...] = ()
-    runbook: str | None = None
-    expert: Expert = Expert()
+    description: str = Field(default="", max_length=1000, description="What this rollout is about, for people")
+    endpoint_name: AzureName = Field(description="The online endpoint", examples=["restaurant-recommender"])
+    workspace: Name | None = Field(
+        default=None, description="A workspace named in the settings; the only one there by default", examples=["prod"]
+    )
+    mode: Literal["act"] = Field(default="act", description="Judge, and move traffic")
+    stable: Deployment = Field(
+        default=None, description="The deployment that serves today; by default the one with all traffic"
+    )
+    candidate: Deployment = Field(
+        default=None, description="The deployment that is to serve; by default the one without traffic"
+    )
+    holdback: Holdback = Field(
+        default=5, description="The share that stays on stable until the last bake ends", examples=["5%"]
+    )
+    checks: Checks = Field(default=Checks(), description="What is compared between candidate and stable")
+    min_requests: StrictInt = Field(
+        default=300, ge=1, le=10_000_000, description="Requests that the candidate must have answered in each step"
+    )
+    when: When = Field(default=When(), description="What follows from what is seen")
+    after: Literal["keep"] = Field(default="keep", description="What becomes of the old stable")
+    alerts: tuple[Name, ...] = Field(
+        default=(), max_length=20, description="Channels named in the settings", examples=[["team-ml"]]
+    )
+    runbook: Link | None = Field(default=None, description="The page that alerts point to")
+    expert: Expert = Field(default=Expert(), description="The judge's own numbers")
+
+    @field_validator("candidate")
+    @classmethod
+    def _two_roles(cls, value: str | None, info: ValidationInfo) -> str | None:
+        stable = info.data.get("stable")
+        if value is not None and stable is not None and value.casefold() == stable.casefold():
+            raise ValueError(f"{show(value)} is the stable deployment too: name another one, or take one of them out")
+        return value
 
 
 class Policy(Common):
@@ -155,12 +295,58 @@ class Policy(Common):
 
     version: ClassVar[int] = 1
 
-    name: str
-    steps: tuple[Step, ...]
+    name: Name
+    steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
-    deadline: Duration = timedelta(hours=8)
+    deadline: Deadline = timedelta(hours=8)
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise(cls, value: tuple[Step, ...], info: ValidationInfo) -> tuple[Step, ...]:
+        broken = [
+            *broken_shares([(at, step.traffic) for at, step in enumerate(value)], holdback=info.data.get("holdback"))
+        ]
+        if broken:
+            raise rule(*broken)
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _time_enough(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        return long_enough(value, bakes=[step.bake for step in info.data.get("steps", ())])
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal for equal policies."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- Rules over several fields, for both forms ---------------------------------------------------------------------
+
+
+def broken_shares(shares: Sequence[tuple[int, int]], *, holdback: int | None) -> Iterator[tuple[Path, str]]:
+    """What is wrong with a row of shares, each given with its index in the list: rising, and ending at 100 %."""
+    if not shares:
+        yield (), "there is no step with traffic: write shares that rise to 100%, such as [5%, 25%, 50%, 100%]"
+        return
+    for (_, before), (at, share) in pairwise(shares):
+        if share <= before:
+            yield (at, "traffic"), f"{share}% does not rise above the {before}% before it: write shares that rise"
+    last_at, last = shares[-1]
+    if last != 100:
+        yield (last_at, "traffic"), f"the last step ends at {last}%: add a step of 100% after it"
+    for at, share in shares[:-1] if holdback else ():
+        if 100 - (holdback or 0) < share < 100:
+            message = f"{share}% leaves no room for the {holdback}% that `holdback` keeps on stable"
+            yield (at, "traffic"), f"{message}: write at most {100 - (holdback or 0)}%, or `holdback: 0%`"
+
+
+def long_enough(deadline: timedelta, *, bakes: Iterable[timedelta]) -> timedelta:
+    """The deadline, if the bakes fit into it. Raises ValueError."""
+    total = sum(bakes, timedelta())
+    if total > deadline:
+        needed = f"the steps bake for {format_duration(total)} in all"
+        raise ValueError(
+            f"{format_duration(deadline)} is too short: {needed}; write a longer deadline or shorter bakes"
+        )
+    return deadline

@@ -1,0 +1,76 @@
+"""The ways back from a policy: the effective YAML, and the JSON Schema that editors read.
+
+The rule: what is written here is read back by `parse_policy` as the same policy.
+"""
+
+from typing import Any
+
+import yaml
+
+from rollout.policy.model import Policy
+from rollout.policy.written import PolicyFile
+
+_ORDER = (
+    "name",
+    "description",
+    "workspace",
+    "endpoint_name",
+    "mode",
+    "stable",
+    "candidate",
+    "first_step",
+    "steps",
+    "holdback",
+    "checks",
+    "min_requests",
+    "when",
+    "deadline",
+    "after",
+    "alerts",
+    "runbook",
+    "expert",
+)
+
+
+def effective_yaml(policy: Policy) -> str:
+    """The policy with everything that its file left to defaults, as a file."""
+    dumped = _without_nulls(policy.model_dump(mode="json"))
+    dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
+    written = {name: dumped[name] for name in _ORDER if dumped.get(name, "") != ""}
+    return yaml.dump(written, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
+
+
+def _without_nulls(value: Any) -> Any:
+    """What is not written needs no line."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(found) for name, found in value.items() if found is not None}
+    return [_without_nulls(found) for found in value] if isinstance(value, list) else value
+
+
+def _items(step: dict[str, Any]) -> list[dict[str, Any]]:
+    """A step as people write it: its approval on a line of its own before it."""
+    approve = [{"approve": step.pop("approve")}] if "approve" in step else []
+    return [*approve, step]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is equal instead of pointing at it."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        return True
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a policy file.
+
+    It accepts what `parse_policy` accepts, but for what a schema cannot say: that shares rise, that bakes fit into the
+    deadline, and bounds of durations.
+    """
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Generate(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - the signature is pydantic's
+            return False
+
+    schema = PolicyFile.model_json_schema(by_alias=True, schema_generator=Generate)
+    return {"$schema": Generate.schema_dialect, **schema, "title": "Rollout policy"}

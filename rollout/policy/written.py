@@ -1,0 +1,198 @@
+"""A policy as people write it, and how it becomes the `Policy` that is judged.
+
+The rule: what is not written is filled in here and nowhere else, so that `rollout lint --effective` shows all of it.
+
+- `steps` may be a list of shares (`[5%, 25%, 100%]`), of steps (`{traffic: 5%, bake: 10m}`), with approvals between
+  them (`- approve` or `- approve: {timeout: 4h}`); 5 %, 25 %, 50 %, 100 % where it is left out.
+- `bake` is that of every step without its own (15m); the last step without its own bakes for 30m, or for `bake` if that
+  is longer.
+- `first_step` is `auto` (the first minutes run at a share sized from the traffic) where `steps` is left out, else
+  `as_written`.
+- The defaults of the settings lie under the file, field by field; lists are replaced, not joined.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+
+from rollout.documents.mistakes import collect, in_order, rule
+from rollout.documents.text import Document, Path, read
+from rollout.documents.units import SHARE_SCHEMA, Bake, Share
+from rollout.errors import PolicyError
+from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Model, Policy, Step, broken_shares, long_enough
+from rollout.policy.names import Name
+
+BAKE = timedelta(minutes=15)
+LAST_BAKE = timedelta(minutes=30)
+
+#: Fields and values of later versions, and what to do until then.
+LATER: Mapping[str, str] = {
+    "mode=observe": "judging without moving traffic; write `mode: act`",
+    "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
+    "trigger": "starting by itself; take it out, and use `rollout start`",
+    "smoke_test": "trying requests first; take it out, and begin with a small step",
+    "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
+    "steps.*.approve.by": "naming who may approve; take `by` out: who can reach the daemon may approve",
+    "checks.answer_size": "comparing the size of answers; take it out",
+    "checks.custom": "checks of your own; take it out",
+    "checks.*.dry_run": "a check that only reports; take `dry_run` out, or switch the check off",
+    "checks.*.on_regression": "an answer for one check; take it out, and use `when.regression` for all",
+    "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
+    "when.regression=alert": "an alert without an action; write pause or rollback",
+    "windows": "allowed times and freezes; take it out, and start at a time that suits",
+    "after={}": "retiring the old stable; write `after: keep`",
+    "after=scale_to_1": "retiring the old stable; write `after: keep`",
+    "after=delete": "retiring the old stable; write `after: keep`",
+    "expert.harm_budget": "a harm budget; write null, or take it out",
+    "expert.evidence.*=probes": "probes; write [logs, metrics]",
+}
+
+
+class WrittenStep(Model):
+    """A step with its share, or the approval before the next one."""
+
+    traffic: Share | None = Field(default=None, description="The candidate's share of the live traffic")
+    bake: Bake | None = Field(default=None, description="Minutes of judged data", examples=["10m"])
+    approve: Approval | None = Field(default=None, description="A person approves before the next step begins")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if value == "approve":
+            return {"approve": {}}
+        if isinstance(value, str | int | float):
+            return {"traffic": value}
+        if isinstance(value, dict) and value.get("approve", ...) is None:
+            return {**value, "approve": {}}
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.approve and (self.traffic is not None or self.bake is not None):
+            raise ValueError("an approval is an item of its own: write `- approve` on the line before the step")
+        if not self.approve and self.traffic is None:
+            raise ValueError("has no share of the traffic: write `traffic: 5%`, or `- approve`")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler.resolve_ref_schema(handler(schema))
+        fields = full["properties"]
+        step = {**full, "properties": {name: fields[name] for name in ("traffic", "bake")}, "required": ["traffic"]}
+        approval = {**full, "properties": {"approve": fields["approve"]}, "required": ["approve"]}
+        return {"anyOf": [SHARE_SCHEMA, {"const": "approve"}, step, approval]}
+
+
+DEFAULT_STEPS = tuple(WrittenStep(traffic=share) for share in (5, 25, 50, 100))
+
+
+class PolicyFile(Common):
+    """How the traffic of one online endpoint moves to a new deployment, and what stops it."""
+
+    schema_: str | None = Field(default=None, alias="$schema", description="Where the JSON Schema lies, for editors")
+    name: Name | None = Field(default=None, description="What the policy is called; the endpoint's name by default")
+    bake: Bake = Field(
+        default=BAKE, description="Minutes of judged data for each step that does not say", examples=["15m"]
+    )
+    steps: tuple[WrittenStep, ...] = Field(
+        default=DEFAULT_STEPS,
+        max_length=MAX_STEPS,
+        description="Rising shares of the live traffic, up to 100%",
+        examples=[["5%", "25%", "50%", "100%"]],
+    )
+    first_step: Literal["auto", "as_written"] | None = Field(
+        default=None, description="auto: the first minutes run at a share sized from the traffic"
+    )
+    deadline: Deadline = Field(
+        default=timedelta(hours=8),
+        validate_default=True,
+        description="Active time after which the rollout pauses",
+        examples=["8h"],
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise(cls, value: tuple[WrittenStep, ...], info: ValidationInfo) -> tuple[WrittenStep, ...]:
+        shares = [(at, step.traffic) for at, step in enumerate(value) if step.traffic is not None]
+        broken = [*broken_shares(shares, holdback=info.data.get("holdback")), *_lost_approvals(value)]
+        if broken:
+            raise rule(*broken)
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _time_enough(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if "steps" not in info.data or "bake" not in info.data:
+            return value  # told already
+        return long_enough(value, bakes=[step.bake for step in _resolved(info.data["steps"], bake=info.data["bake"])])
+
+    def policy(self) -> Policy:
+        """The policy that this means."""
+        same = {name: getattr(self, name) for name in Common.model_fields}
+        sized = "auto" if "steps" not in self.model_fields_set else "as_written"
+        return Policy(
+            **same,
+            name=self.name or self.endpoint_name,
+            steps=_resolved(self.steps, bake=self.bake),
+            first_step=self.first_step or sized,
+            deadline=self.deadline,
+        )
+
+
+def _lost_approvals(steps: Sequence[WrittenStep]) -> list[tuple[Path, str]]:
+    """Approvals that no step follows."""
+    message = "no step follows this approval: write the step that it is for after it, or take it out"
+    following = [*steps[1:], None]
+    return [((at,), message) for at, step in enumerate(steps) if step.approve and not _has_traffic(following[at])]
+
+
+def _has_traffic(step: WrittenStep | None) -> bool:
+    return step is not None and step.traffic is not None
+
+
+def _resolved(steps: Sequence[WrittenStep], *, bake: timedelta) -> tuple[Step, ...]:
+    """Steps with their bakes, each with the approval that stands before it."""
+    found: list[Step] = []
+    approve: Approval | None = None
+    for at, step in enumerate(steps):
+        if step.traffic is None:
+            approve = step.approve
+            continue
+        usual = max(bake, LAST_BAKE) if at == len(steps) - 1 else bake
+        found.append(Step(traffic=step.traffic, bake=step.bake or usual, approve=approve))
+        approve = None
+    return tuple(found)
+
+
+def parse_policy(text: str, *, file: str, defaults: Mapping[str, object] | None = None) -> Policy:
+    """The policy that a file's text means, over the defaults of the settings.
+
+    `file` is how messages name it. Raises PolicyError with every mistake, in the order of the file.
+    """
+    document = read(text, file=file)
+    if not isinstance(document.value, dict):
+        raise PolicyError(mistakes=[*document.mistakes, _not_a_policy(document)])
+    document = document.over(defaults or {})
+    mistakes = list(document.mistakes)
+    try:
+        written = PolicyFile.model_validate(document.value, context={"file": file})
+    except ValidationError as error:
+        mistakes += collect(error, document, model=PolicyFile, later=LATER)
+    if mistakes:
+        raise PolicyError(mistakes=in_order(mistakes))
+    return written.policy()
+
+
+def _not_a_policy(document: Document) -> Any:
+    what = "the file is empty" if document.value is None else "a policy is made of fields"
+    return document.mistake((), f"{what}: write at least `endpoint_name: …`")
