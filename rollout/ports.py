@@ -134,9 +134,9 @@ class StoredCells:
     """What the store knows of one source for one endpoint and the minutes asked for."""
 
     cells: Mapping[str, Mapping[int, Cell]]  # deployment -> minute -> cell
-    unchanged: Mapping[str, Mapping[int, int]]  # deployment -> minute -> how often it was read again without a change
+    unchanged: Mapping[str, Mapping[int, int]]  # deployment -> minute -> unchanged re-reads, counted up to 2
     read_at: datetime | None  # the last successful read of this source for this endpoint
-    late: int = 0  # rows that came or changed after their minute had closed
+    late: int = 0  # rows of these minutes that came or changed after the minute had closed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,10 @@ class Store(Protocol):
         """Hold it longer. Raises ConflictError if it was lost."""
 
     def release(self, lease: Lease, *, due_at: datetime) -> None:
-        """Give it back; the rollout is due again at `due_at` or when woken."""
+        """Give it back; the rollout is due again at `due_at`, or at once if it was woken since it was claimed.
+
+        A lease that was lost has nothing to give back: no error.
+        """
 
     def release_all(self, owner: str) -> None:
         """Hand over on the way out: everything that this owner holds is free at once."""
@@ -200,7 +203,11 @@ class Store(Protocol):
 
     # commands
     def submit(self, command: Command) -> None:
-        """Write a command down and make its rollout due."""
+        """Write a command down and make its rollout due. Raises RefusedError where there is no such rollout.
+
+        The same command again changes nothing. What no tick will see any more (the rollout has ended) is answered at
+        once: refused, too late.
+        """
 
     def pending_commands(self, rollout_id: str) -> Sequence[Command]:
         """Not yet answered, oldest first."""
@@ -219,10 +226,11 @@ class Store(Protocol):
         closed_before: int,
         read_at: datetime,
     ) -> bool:
-        """Replace this endpoint's cells in the window's minutes by what was read; True if anything changed or became steady.
+        """Replace this endpoint's cells in the window's minutes [start, end) by what was read.
 
-        A cell of a minute below `closed_before` that was already stored by a read made after it closed is left as it
-        was; the difference is counted as late.
+        A minute closes with the first reading that shows it after its time (it lies below `closed_before`): from then on
+        nothing in it changes, for no deployment, and what would have changed it is counted as late. A minute of which
+        nothing was stored may still come as a whole. True if a cell changed, became steady, or closed.
         """
 
     def cells(self, source: str, ref: EndpointRef, *, start: int, end: int) -> StoredCells:
@@ -233,7 +241,7 @@ class Store(Protocol):
 
     # outbox
     def due_deliveries(self, *, now: datetime, limit: int = 20) -> Sequence[Delivery]:
-        """Alerts to send now."""
+        """Alerts to send now, oldest first; at most `limit` of each channel, so that none waits behind a dead one."""
 
     def delivered(self, delivery: Delivery, *, now: datetime) -> None:
         """The channel took it."""
