@@ -1,0 +1,51 @@
+"""What requests carry. The rule: sizes are bounded, unknown keys are refused, every field says what it means."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rollout.world import Verb
+
+MAX_POLICY = 256 * 1024  # characters
+Who = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Body(BaseModel):
+    """Frozen, and nothing in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PolicyBody(Body):
+    """A policy: its text, or the name of one that the daemon has loaded."""
+
+    name: Annotated[str | None, Field(max_length=200, description="A policy that the daemon has loaded")] = None
+    text: Annotated[str | None, Field(max_length=MAX_POLICY, description="The YAML of a policy")] = None
+    file: Annotated[str, Field(max_length=1000, description="What to call the text in messages")] = "policy.yaml"
+
+    @model_validator(mode="after")
+    def _one(self) -> "PolicyBody":
+        if (self.name is None) == (self.text is None):
+            raise ValueError("give either `name` or `text`")
+        return self
+
+
+class StartBody(Body):
+    """Begin a rollout."""
+
+    policy: PolicyBody
+    candidate: Annotated[str | None, Field(max_length=64, description="The deployment to move traffic to")] = None
+    by: Annotated[Who, Field(description="Who asks")]
+    origin: Annotated[Who, Field(description="From where")] = "api"
+
+
+class CommandBody(Body):
+    """A wish of a person; the next tick answers it."""
+
+    verb: Verb
+    by: Annotated[Who, Field(description="Who asks")]
+    origin: Annotated[Who, Field(description="From where")] = "api"
+    reason: Annotated[str | None, Field(max_length=1000, description="Kept in the history")] = None
+    full: Annotated[bool, Field(description="promote: past all steps")] = False
+    drift: Annotated[Literal["adopt", "restore"] | None, Field(description="resume: whose split holds")] = None
+    workspace: Annotated[str | None, Field(max_length=200)] = None

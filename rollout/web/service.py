@@ -1,0 +1,181 @@
+"""What may be asked of the daemon: start, look, command.
+
+The rule: a request becomes a row in the store and a wake-up; what follows from it is decided by the next tick. Every
+refusal is an error of `rollout.errors` whose sentence says what to do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from rollout.errors import ConflictError, PolicyError, RefusedError
+from rollout.lifecycle import Rollout, eta, new_rollout
+from rollout.policy import Policy
+from rollout.ports import Clock, Delivery, Store
+from rollout.web import views
+from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
+
+MAX_LISTED = 500
+
+
+class Policies(Protocol):
+    """The policies that the daemon knows, and the way to read one that was sent."""
+
+    def find(self, name: str) -> Policy:
+        """The loaded policy of this name. Raises PolicyError where there is none, naming those there are."""
+
+    def parse(self, text: str, *, file: str) -> Policy:
+        """A policy that was sent, merged with the settings' defaults. Raises PolicyError with every mistake."""
+
+    def listed(self) -> Sequence[views.PolicyFile]:
+        """Every file, with its mistakes."""
+
+
+class World(Protocol):
+    """What the daemon has seen of Azure."""
+
+    def latest(self, ref: EndpointRef) -> Snapshot | None:
+        """The last look at an endpoint."""
+
+    def lag(self, ref: EndpointRef) -> timedelta:
+        """How old data is when it arrives."""
+
+    def sources(self) -> Sequence[Mapping[str, Any]]:
+        """How each source did: name, last success, last error, data lag (JSON values)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCommand:
+    """What a person asks of a rollout, before it is written down."""
+
+    verb: Verb
+    by: str
+    origin: str
+    reason: str | None = None
+    full: bool = False
+    drift: str | None = None
+
+
+class Service:
+    """Everything that the API can do; safe to call from many threads."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        policies: Policies,
+        world: World,
+        workspaces: Sequence[str],
+        wake: Callable[[], None],
+        new_id: Callable[[], str],
+    ) -> None:
+        self.policies = policies
+        self.world = world
+        self._store = store
+        self._clock = clock
+        self._workspaces = tuple(workspaces)
+        self._wake = wake
+        self._new_id = new_id
+        self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
+
+    def now(self) -> datetime:
+        """The daemon's time."""
+        return self._clock.now()
+
+    # --- rollouts
+
+    def start(self, policy: Policy, *, candidate: str | None, by: str) -> Rollout:
+        """Begin a rollout. Raises ConflictError where the endpoint already has one."""
+        ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
+        rollout, events = new_rollout(
+            rollout_id=self._new_id(), ref=ref, policy=policy, candidate=candidate, by=by, now=self.now()
+        )
+        self._store.create(rollout, events, ())
+        self._wake()
+        return rollout
+
+    def _workspace_of(self, policy: Policy) -> str:
+        known = ", ".join(self._workspaces)
+        if policy.workspace is None:
+            if len(self._workspaces) != 1:
+                raise PolicyError(f"The settings name several workspaces ({known}): add `workspace:` to the policy.")
+            return self._workspaces[0]
+        if policy.workspace not in self._workspaces:
+            raise PolicyError(f"workspace: {policy.workspace} is not in the settings, which name {known}.")
+        return policy.workspace
+
+    def rollouts(self, *, workspace: str | None, active_only: bool, limit: int) -> list[Rollout]:
+        """Newest first."""
+        found = self._store.rollouts(active_only=active_only, limit=min(limit, MAX_LISTED))
+        return [rollout for rollout in found if workspace in (None, rollout.ref.workspace)]
+
+    def find(self, handle: str, *, workspace: str | None) -> Rollout:
+        """The active rollout of the endpoint of this name, else its newest; also by the rollout's id."""
+        wanted = self._workspaces if workspace is None else (workspace,)
+        if workspace is not None and workspace not in self._workspaces:
+            raise RefusedError(f"There is no workspace {workspace}; the settings name {', '.join(self._workspaces)}.")
+        refs = [EndpointRef(workspace=name, name=handle) for name in wanted]
+        found = [rollout for rollout in map(self._store.latest, refs) if rollout is not None]
+        if len(found) > 1:
+            found = [rollout for rollout in found if not rollout.ended] or found
+        if len(found) > 1:
+            names = " and ".join(rollout.ref.workspace for rollout in found)
+            raise ConflictError(f"{handle} has rollouts in {names}: say which with --workspace.")
+        return found[0] if found else self._by_id(handle)
+
+    def _by_id(self, handle: str) -> Rollout:
+        try:
+            return self._store.load(handle)
+        except RefusedError:
+            raise RefusedError(
+                f"{handle} has no rollout. `rollout list` shows what there is; `rollout start` begins one."
+            ) from None
+
+    def view(self, rollout: Rollout) -> views.Json:
+        """A rollout as the API shows it."""
+        now = self.now()
+        return views.rollout_view(
+            rollout,
+            snapshot=self.world.latest(rollout.ref),
+            eta=eta(rollout, now=now, lag=self.world.lag(rollout.ref)),
+            now=now,
+            speed=self.speed,
+        )
+
+    def history(self, rollout: Rollout, *, last: int | None = None) -> list[views.Json]:
+        """What happened, oldest first; `last` keeps only so many of the newest."""
+        events = self._store.history(rollout.id)
+        return views.history_view(events if last is None else events[-last:] if last else ())
+
+    # --- commands
+
+    def submit(self, rollout: Rollout, asked: NewCommand) -> Command:
+        """Write a command down for the next tick. Raises ConflictError where the rollout has ended."""
+        if rollout.ended:
+            raise ConflictError(f"The rollout of {rollout.ref.name} has ended: {rollout.sentence}")
+        command = Command(
+            id=self._new_id(),
+            rollout_id=rollout.id,
+            verb=asked.verb,
+            at=self.now(),
+            by=asked.by,
+            origin=asked.origin,
+            reason=asked.reason,
+            full=asked.full,
+            drift=asked.drift,
+        )
+        self._store.submit(command)
+        self._wake()
+        return command
+
+    def command_result(self, command_id: str) -> CommandResult | None:
+        """None while no tick has seen it."""
+        return self._store.command_result(command_id)
+
+    # --- alerts
+
+    def deliveries(self, *, rollout: Rollout | None, state: str | None, limit: int) -> Sequence[Delivery]:
+        """What became of the alerts, newest first."""
+        return self._store.deliveries(rollout.id if rollout else None, state=state, limit=min(limit, MAX_LISTED))

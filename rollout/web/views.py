@@ -1,0 +1,237 @@
+"""What the API shows, as JSON values: the keys that scripts and the commands rely on.
+
+The rule: pure, and stable. A key that is there stays there with its meaning; times are ISO 8601 in UTC, shares of
+traffic whole percents, shares of requests numbers from 0 to 1, latencies milliseconds. A pair is always (baseline,
+candidate), stable's first.
+
+A rollout: `endpoint workspace id policy description` · `phase ended outcome sentence` (outcome: promoted, rolled_back,
+needs_person, not_started or null) · `stable candidate` · `step` (from 1) `steps [{traffic bake_minutes approve state}]`
+(state: done, now, ahead) · `share` (the candidate's, wanted) · `traffic {wanted observed observed_at state}` ·
+`checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action sentence}]` · `verdict
+{action reason sentence evidence threshold notes}` · `bake {blocks of}` (closed minutes judged) · `requests {baseline
+candidate}` in this step · `eta {next_decision_at done_at}` · `harmed` (requests) `first_bad_at` · `paused_because` ·
+`started_by created_at started_at phase_since` · `clock {now speed}` (speed is 1 but for a sandbox).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rollout.analysis.verdict import Finding, Pair, Rate, Verdict
+from rollout.lifecycle import Eta, Phase, Rollout, wanted_traffic
+from rollout.lifecycle.stage import bake_blocks
+from rollout.ports import Delivery
+from rollout.world import Command, CommandResult, Event, Snapshot
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyFile:
+    """A policy file that the daemon watches; `name` and what follows is of its last good version."""
+
+    file: str
+    name: str | None
+    endpoint: str | None
+    workspace: str | None
+    digest: str | None
+    loaded_at: datetime | None
+    mistakes: tuple[str, ...] = ()
+
+
+#: Until a rollout has moved traffic, an end is no roll back.
+_OUTCOMES: Mapping[Phase, str] = {
+    Phase.SUCCEEDED: "promoted",
+    Phase.ROLLED_BACK: "rolled_back",
+    Phase.PAUSED: "needs_person",
+    Phase.HALTED: "needs_person",
+}
+
+
+def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: datetime, speed: float = 1.0) -> Json:
+    """One rollout with what Azure last showed of its endpoint."""
+    verdict = _current(rollout)
+    return {
+        "endpoint": rollout.ref.name,
+        "workspace": rollout.ref.workspace,
+        "id": rollout.id,
+        "policy": rollout.policy.name,
+        "description": rollout.policy.description,
+        "phase": rollout.phase.value,
+        "ended": rollout.ended,
+        "outcome": outcome(rollout),
+        "sentence": rollout.sentence,
+        "stable": rollout.stable,
+        "candidate": rollout.candidate,
+        "step": rollout.step + 1,
+        "steps": _steps(rollout),
+        "share": rollout.share,
+        "traffic": _traffic(rollout, snapshot),
+        **_judged(verdict),
+        "bake": {"blocks": verdict.blocks if verdict else 0, "of": bake_blocks(rollout)},
+        "eta": {"next_decision_at": iso(eta.next_decision_at), "done_at": iso(eta.done_at)},
+        "paused_because": rollout.paused_because if rollout.phase is Phase.PAUSED else None,
+        "started_by": rollout.created_by,
+        "created_at": iso(rollout.created_at),
+        "started_at": iso(rollout.started_at),
+        "phase_since": iso(rollout.phase_since),
+        "clock": {"now": iso(now), "speed": speed},
+    }
+
+
+def outcome(rollout: Rollout) -> str | None:
+    """What a script that waits for the rollout is told; None while there is nothing to tell."""
+    if rollout.phase is Phase.WAITING and rollout.next_step is not None:
+        return "needs_person"
+    if rollout.phase is Phase.ABORTED:
+        return "rolled_back" if rollout.started_at else "not_started"
+    return _OUTCOMES.get(rollout.phase)
+
+
+def _current(rollout: Rollout) -> Verdict | None:
+    """The verdict, unless it speaks of the step before: a new split is judged once Azure has confirmed it."""
+    moving = rollout.phase in {Phase.PROGRESSING, Phase.WAITING} and rollout.step_since is None
+    return None if moving else rollout.verdict
+
+
+def _steps(rollout: Rollout) -> list[Json]:
+    steps = rollout.policy.steps
+    done = len(steps) if rollout.phase is Phase.SUCCEEDED else rollout.step
+    current = rollout.started_at is not None or rollout.share > 0
+    return [
+        {
+            "traffic": step.traffic,
+            "bake_minutes": round(step.bake.total_seconds() / 60),
+            "approve": step.approve is not None,
+            "state": "done" if index < done else "now" if index == done and current else "ahead",
+        }
+        for index, step in enumerate(steps)
+    ]
+
+
+def _traffic(rollout: Rollout, snapshot: Snapshot | None) -> Json:
+    wanted = wanted_traffic(rollout)
+    endpoint = snapshot.endpoint if snapshot else None
+    return {
+        "wanted": wanted.as_traffic() if wanted else None,
+        "observed": endpoint.traffic.as_traffic() if endpoint else None,
+        "observed_at": iso(snapshot.requested_at) if snapshot and endpoint else None,
+        "state": endpoint.state if endpoint else None,
+    }
+
+
+def _judged(verdict: Verdict | None) -> Json:
+    if verdict is None:
+        return {"checks": [], "verdict": None, "requests": None, "harmed": 0.0, "first_bad_at": None}
+    told = {
+        "action": verdict.action,
+        "reason": verdict.reason.value,
+        "sentence": verdict.sentence,
+        "evidence": verdict.evidence,
+        "threshold": verdict.threshold,
+        "notes": list(verdict.notes),
+    }
+    first_bad = verdict.first_bad
+    return {
+        "checks": [finding_view(finding) for finding in verdict.findings],
+        "verdict": told,
+        "requests": _pair(verdict.requests),
+        "harmed": verdict.harmed,
+        "first_bad_at": iso(datetime.fromtimestamp(first_bad * 60, UTC)) if first_bad is not None else None,
+    }
+
+
+def finding_view(finding: Finding) -> Json:
+    """What one check saw in one source."""
+    return {
+        "name": finding.check,
+        "source": finding.source,
+        "unit": finding.unit,
+        "baseline": _rate(finding.baseline),
+        "candidate": _rate(finding.candidate),
+        "margin": finding.margin,
+        "maximum": finding.maximum,
+        "evidence": finding.evidence,
+        "action": finding.action,
+        "sentence": finding.sentence,
+    }
+
+
+def _rate(rate: Rate) -> Json:
+    return {"n": rate.n, "bad": rate.bad, "value": rate.value}
+
+
+def _pair(pair: Pair) -> Json:
+    return {"baseline": pair.baseline, "candidate": pair.candidate}
+
+
+def event_view(event: Event) -> Json:
+    """One line of a history."""
+    return {
+        "at": iso(event.at),
+        "kind": event.kind,
+        "sentence": event.sentence,
+        "severity": event.severity.value if event.severity else None,
+        "details": dict(event.details),
+    }
+
+
+def command_view(command_id: str, result: CommandResult | None) -> Json:
+    """What became of a command: `state` is waiting, accepted or refused."""
+    if result is None:
+        return {"id": command_id, "state": "waiting", "sentence": "Written down; the next tick will answer."}
+    return {
+        "id": command_id,
+        "state": "accepted" if result.accepted else "refused",
+        "sentence": result.sentence,
+    }
+
+
+def written_view(command: Command) -> Json:
+    """A command that was just written down."""
+    return {**command_view(command.id, None), "verb": command.verb.value, "by": command.by, "at": iso(command.at)}
+
+
+def delivery_view(delivery: Delivery) -> Json:
+    """An alert on its way to one channel: `state` is waiting, delivered or dead."""
+    alert = delivery.alert
+    return {
+        "id": delivery.id,
+        "event_id": alert.id,
+        "rollout_id": alert.rollout_id,
+        "endpoint": alert.endpoint.name,
+        "workspace": alert.endpoint.workspace,
+        "channel": delivery.channel,
+        "at": iso(alert.event.at),
+        "kind": alert.event.kind,
+        "severity": alert.event.severity.value if alert.event.severity else None,
+        "sentence": alert.event.sentence,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "error": delivery.error,
+        "next_at": iso(delivery.next_at),
+    }
+
+
+def policy_view(found: PolicyFile) -> Json:
+    """A policy file: what is loaded from it, and its mistakes as it is now."""
+    return {
+        "name": found.name,
+        "endpoint": found.endpoint,
+        "workspace": found.workspace,
+        "file": found.file,
+        "digest": found.digest,
+        "loaded_at": iso(found.loaded_at),
+        "mistakes": list(found.mistakes),
+    }
+
+
+def history_view(events: Sequence[Event]) -> list[Json]:
+    """A history, oldest first."""
+    return [event_view(event) for event in events]
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601, or None."""
+    return moment.isoformat() if moment else None
