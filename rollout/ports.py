@@ -68,17 +68,18 @@ class Endpoints(Protocol):
         name: str,
         split: Split,
         *,
+        pair: frozenset[str],
         replacing: frozenset[Split] | None,
         note: str | None,
         still_ours: Callable[[], bool],
     ) -> None:
         """Begin to give the endpoint this split, on top of a fresh read, and never wait for the operation.
 
-        `replacing` holds the splits that may be written over: where the fresh read shows another one, a person was
-        faster and ConflictError is raised (None: any split). `note` is shown to people in the endpoint's `rollout` tag
+        `pair` names the two deployments of the rollout (case-folded): where the fresh read shows traffic on any other,
+        RefusedError is raised, so that a third one is never zeroed. `replacing` holds the splits that may be written
+        over: where the fresh read shows another one, a person was faster and ConflictError is raised (None: any split). `note` is shown to people in the endpoint's `rollout` tag
         (None takes the tag off). `still_ours` is asked right before the request leaves: False raises ConflictError.
-        Raises RefusedError if the fresh read shows a deployment outside `split` with traffic that `replacing` does not
-        know, ConflictError on 409, UnavailableError if nobody knows whether Azure accepted.
+        ConflictError is also Azure's 409; UnavailableError means that nobody knows whether Azure accepted.
         """
 
 
@@ -104,6 +105,9 @@ class Snapshots(Protocol):
 
     def fresh(self, ref: EndpointRef, *, deployments: bool) -> Snapshot:
         """Look now. Raises UnavailableError, ThrottledError or RefusedError."""
+
+    def trouble(self, ref: EndpointRef) -> str | None:
+        """Why this endpoint's data cannot be read at present, in a sentence; None if it can."""
 
 
 class Telemetry(Protocol):
@@ -136,6 +140,7 @@ class StoredCells:
     cells: Mapping[str, Mapping[int, Cell]]  # deployment -> minute -> cell
     unchanged: Mapping[str, Mapping[int, int]]  # deployment -> minute -> unchanged re-reads, counted up to 2
     read_at: datetime | None  # the last successful read of this source for this endpoint
+    closed_before: int = 0  # as the last reads said; never moves back
     late: int = 0  # rows of these minutes that came or changed after the minute had closed
 
 

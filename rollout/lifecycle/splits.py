@@ -107,3 +107,18 @@ def with_write(rollout: Rollout, split: Split, now: datetime) -> Rollout:
     """The intent, written down before the request is sent; one for each split, the newest last."""
     others = tuple(write for write in rollout.writes if write.split != split)
     return replace(rollout, writes=(*others, Write(split=split, begun_at=now)))
+
+
+def overwritable(rollout: Rollout) -> frozenset[Split] | None:
+    """The splits that our write may replace: those that were ours. On the way back to stable, any split."""
+    if rollout.phase is Phase.ROLLING_BACK:
+        return None
+    ours = {write.split for write in rollout.writes}
+    return frozenset(ours | ({rollout.confirmed} if rollout.confirmed else set()))
+
+
+def tag_note(rollout: Rollout) -> str | None:
+    """What the Studio shows people while a rollout runs: `25 % green; pause first`. None when it is over."""
+    if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
+        return None
+    return f"{rollout.share} % {rollout.candidate}; pause first"

@@ -51,13 +51,9 @@ def bake_blocks(rollout: Rollout) -> int:
     return _blocks(rollout.policy.steps[rollout.step])
 
 
-def judged_policy(rollout: Rollout) -> Policy:
-    """The policy as it judges now: every time a person went on past a fail the error budget is halved."""
-    if not rollout.past_fail:
-        return rollout.policy
-    expert = rollout.policy.expert
-    halved = expert.model_copy(update={"alpha": expert.alpha / 2**rollout.past_fail})
-    return rollout.policy.model_copy(update={"expert": halved})
+def error_budget(rollout: Rollout) -> float:
+    """The alpha to judge with: halved every time a person went on past a fail."""
+    return float(rollout.policy.expert.alpha / 2**rollout.past_fail)
 
 
 @dataclass(frozen=True, kw_only=True)
