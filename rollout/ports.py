@@ -77,8 +77,9 @@ class Endpoints(Protocol):
 
         `pair` names the two deployments of the rollout (case-folded): where the fresh read shows traffic on any other,
         RefusedError is raised, so that a third one is never zeroed. `replacing` holds the splits that may be written
-        over: where the fresh read shows another one, a person was faster and ConflictError is raised (None: any split). `note` is shown to people in the endpoint's `rollout` tag
-        (None takes the tag off). `still_ours` is asked right before the request leaves: False raises ConflictError.
+        over: where the fresh read shows another one, a person was faster and ConflictError is raised (None: any split).
+        `note` is shown to people in the endpoint's `rollout` tag (None takes the tag off). `still_ours` is asked right
+        before the request leaves: False raises ConflictError.
         ConflictError is also Azure's 409; UnavailableError means that nobody knows whether Azure accepted.
         """
 
