@@ -218,7 +218,7 @@ class Faults:
             if (
                 isinstance(fault, ArmFault)
                 and (fault.kind == "fail_operation") == failing
-                and fault.on in (target, "all")
+                and (fault.on == target or (fault.on == "all" and target != "tokens"))
                 and (fault.endpoint == ANY or _aimed(fault.endpoint, endpoint or ""))
             ):
                 self._use(number, fault)
