@@ -2,16 +2,22 @@
 
 The rule: `judge` is pure and idempotent. Its state advances once, over closed blocks in order; open blocks that were
 seen unchanged twice are folded into a throw-away copy, which may fail, retreat or hold, and never pass.
+
+The order: absolute bounds, evidence, suspicion, "is there anything sound to judge", then the bake. While retreated,
+`retreat` stays retreated, `hold` with `Reason.RECOVERED` ends the retreat, `hold` with any other reason stays and waits.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-from rollout.analysis.judgement import Judgement
+from rollout.analysis.decision import Case, Ruling, decide
+from rollout.analysis.findings import Look, combined, culprits, findings_of, harmed, process_of
+from rollout.analysis.fold import advance, criteria_of
+from rollout.analysis.guards import uneven_load
+from rollout.analysis.judgement import Judgement, SourceState
+from rollout.analysis.telling import told
 from rollout.analysis.terms import Action, Finding, Pair, Rate, Reason, Series, Source, Stage, Verdict
-
-if TYPE_CHECKING:
-    from rollout.policy import Policy
+from rollout.policy import Policy
 
 __all__ = [
     "Action",
@@ -29,13 +35,83 @@ __all__ = [
 ]
 
 
-def begin(policy: "Policy", *, alpha: float | None = None) -> Judgement:
+def begin(policy: Policy, *, alpha: float | None = None) -> Judgement:
     """An empty judgement. `alpha` overrides the policy's: half of it where a person went on past a fail."""
-    raise NotImplementedError
+    return Judgement(alpha=policy.expert.alpha if alpha is None else alpha)
 
 
 def judge(
-    judgement: Judgement, *, policy: "Policy", stage: Stage, series: Sequence[Series], now: int
+    judgement: Judgement, *, policy: Policy, stage: Stage, series: Sequence[Series], now: int
 ) -> tuple[Judgement, Verdict]:
-    """Take in what is new and say what to do. `now` is a minute since the epoch."""
-    raise NotImplementedError
+    """Take in what is new and say what to do. `now` is a minute since the epoch.
+
+    Sources that the policy does not ask for are left out; one that is missing shows nothing. Logs decide promotion
+    (the first source named, where the policy does without logs); every source may fail, retreat or hold.
+    """
+    by_source = {one.source: one for one in series}
+    states = dict(judgement.sources)
+    looks = []
+    for source, criteria in criteria_of(policy).items():
+        closed = seen = states.get(source, SourceState())
+        if source in by_source:
+            closed, seen = advance(closed, by_source[source], stage, criteria)
+            states[source] = closed
+        looks.append(Look(criteria=criteria, closed=closed, seen=seen))
+    deciding = next((look for look in looks if look.criteria.source == "logs"), looks[0])
+    case = Case(
+        policy=policy,
+        stage=stage,
+        looks=tuple(looks),
+        deciding=deciding,
+        series=by_source.get(deciding.criteria.source),
+        evidence=combined(looks),
+        culprits=tuple(culprits(looks)),
+        threshold=1.0 / judgement.alpha,
+        resumed_at=judgement.resumed_at,
+        now=now,
+    )
+    ruling = decide(case)
+    return replace(judgement, sources=states, resumed_at=ruling.resumed_at), _verdict(case, ruling)
+
+
+def _verdict(case: Case, ruling: Ruling) -> Verdict:
+    seen = ruling.action != "pass"
+    state = case.deciding.seen if seen else case.deciding.closed
+    findings = [
+        finding
+        for look in case.looks
+        for finding in findings_of(look, seen=seen, marked=ruling.marked, action=ruling.action, proof=case.proof)
+    ]
+    uneven = uneven_load(state, case.stage)
+    return Verdict(
+        action=ruling.action,
+        reason=ruling.reason,
+        sentence=told(case, ruling, findings),
+        findings=tuple(findings),
+        evidence=case.evidence,
+        threshold=case.threshold,
+        blocks=case.deciding.closed.step_blocks,
+        requests=Pair(baseline=state.step_baseline, candidate=state.step_candidate),
+        first_bad=_first_bad(case, ruling),
+        harmed=max(0.0, harmed(case.looks, ruling.marked)),
+        late=sum(look.closed.late for look in case.looks),
+        notes=tuple(note for note in (uneven, _blind_comparison(case)) if note),
+    )
+
+
+def _first_bad(case: Case, ruling: Ruling) -> int | None:
+    """Where the change point of the loudest check lies, while there is something to suspect."""
+    for source, name in ruling.marked:
+        for look in case.looks:
+            for check in look.criteria.checks:
+                if (look.criteria.source, check.name) == (source, name):
+                    return process_of(look.seen, check).fault_since()
+    return None
+
+
+def _blind_comparison(case: Case) -> str | None:
+    if case.stage.holdback or case.stage.traffic < 100:
+        return None
+    return (
+        "Nothing is held back on stable: compared with the last hour that stable answered, not with the same minutes."
+    )

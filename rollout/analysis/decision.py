@@ -1,0 +1,180 @@
+"""The decision: the table that turns evidence and guards into pass, hold, retreat or fail.
+
+The rule: the first line that applies decides. Fails come before doubts, doubts before passes; a retreat never turns into
+a pass, and a fail by evidence goes through a retreat where the policy retreats, unless the evidence is overwhelming.
+"""
+
+from dataclasses import dataclass
+
+from rollout.analysis import guards
+from rollout.analysis.findings import Key, Look
+from rollout.analysis.judgement import CheckState
+from rollout.analysis.terms import Action, Reason, Series, Stage
+from rollout.policy import Policy
+
+SUSPICION = 1.0  # E from which the share is cut
+SUSPICION_BLOCKS = 2  # … but not before this many blocks of the rollout
+RESUME = 0.7  # E below which a suspicion is over
+DOUBT = 5.0  # E from which time alone does not pass a step
+OVERWHELMING = 1e6  # E that fails at once
+RETREAT_LEAST = 8  # minutes of retreat before evidence fails
+RETREAT_MOST = 40  # minutes after which a retreat ends
+RETREAT_SETTLE = 2  # minutes beyond the data's lag before a retreat may end
+RENEWED = 2.0  # a retreat that ended for its length alone needs this much more evidence to come again
+EARLY_BLOCKS = 4  # blocks of a step before it can pass early
+BETA = 0.05  # "not worse" is shown at N >= 1/BETA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """All that a decision rests on."""
+
+    policy: Policy
+    stage: Stage
+    looks: tuple[Look, ...]
+    deciding: Look  # the source that decides promotion
+    series: Series | None  # what it showed
+    evidence: float
+    culprits: tuple[Key, ...]
+    threshold: float
+    resumed_at: float
+    now: int
+
+    @property
+    def proof(self) -> float:
+        """N from which "not worse" is shown."""
+        return 1.0 / BETA
+
+    @property
+    def proven(self) -> bool:
+        """Every check is shown to be not worse."""
+        checks = self.deciding.criteria.checks
+        return bool(checks) and all(self.deciding.not_worse(check) >= self.proof for check in checks)
+
+    @property
+    def enough_requests(self) -> bool:
+        """The candidate had as many requests in this step as the policy asks for."""
+        return self.deciding.closed.step_candidate >= self.policy.min_requests
+
+    @property
+    def comparable(self) -> bool:
+        """Every latency check knows what slow is."""
+        states = self.deciding.closed.checks
+        latency = [check.name for check in self.deciding.criteria.checks if check.quantile is not None]
+        return all(states.get(name, CheckState()).bar is not None for name in latency)
+
+    @property
+    def retreats(self) -> bool:
+        """The policy cuts the share on a suspicion."""
+        return self.policy.when.suspicion == "retreat"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What was decided; `because` is the guard's sentence, `marked` the checks that carried it."""
+
+    action: Action
+    reason: Reason
+    because: str = ""
+    marked: tuple[Key, ...] = ()
+    resumed_at: float = 0.0
+
+
+def decide(case: Case) -> Ruling:
+    """The first line of the table that applies."""
+    ruling = _fail(case)
+    if ruling is None:
+        ruling = _suspect(case) if case.stage.retreated_since is None else _retreated(case)
+    return ruling or _hold(case) or _pass(case)
+
+
+def _fail(case: Case) -> Ruling | None:
+    broken = _first(case, hard=True)
+    if broken:
+        return Ruling(action="fail", reason=Reason.HARD_GUARD, marked=broken)
+    above = _first(case, hard=False)
+    if above:
+        return Ruling(action="fail", reason=Reason.MAXIMUM, marked=above)
+    if case.evidence < case.threshold or not (case.evidence >= OVERWHELMING or _may_fail(case)):
+        return None
+    return Ruling(action="fail", reason=Reason.REGRESSION, marked=case.culprits)
+
+
+def _may_fail(case: Case) -> bool:
+    """Where the policy retreats, evidence fails a rollout only after some minutes of retreat."""
+    since = case.stage.retreated_since
+    return not case.retreats or (since is not None and case.now - since >= RETREAT_LEAST)
+
+
+def _first(case: Case, *, hard: bool) -> tuple[Key, ...]:
+    """The first check that trips the hard guard, or that is above its maximum while stable is not."""
+    for look in case.looks:
+        for check in look.criteria.checks:
+            state = look.seen.checks.get(check.name, CheckState())
+            blocks = look.seen.step_blocks
+            above = guards.above_maximum(state, check, blocks) and not guards.stable_above_maximum(state, check)
+            if guards.hard_guard(state) if hard else above:
+                return ((look.criteria.source, check.name),)
+    return ()
+
+
+def _suspect(case: Case) -> Ruling | None:
+    blocks = max(look.seen.blocks for look in case.looks)
+    if not case.retreats or blocks < SUSPICION_BLOCKS or case.evidence < SUSPICION:
+        return None
+    if case.evidence < min(case.threshold, RENEWED * case.resumed_at):
+        return None
+    return Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.culprits, resumed_at=case.resumed_at)
+
+
+def _retreated(case: Case) -> Ruling | None:
+    """Stay, wait for something to judge, or end the retreat; never None for long: a retreat does not pass."""
+    since = case.stage.retreated_since or case.now
+    stay = Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.culprits)
+    blind = guards.hold(case.series, case.deciding.seen, case.stage, case.deciding.criteria, case.now)
+    if blind:
+        return Ruling(action="hold", reason=blind[0], because=blind[1], marked=case.culprits)
+    newest = max(case.deciding.closed.through, case.deciding.seen.latest + 1)
+    shown = newest - since > RETREAT_SETTLE  # minutes under the smaller share that were taken in
+    if shown and case.evidence < RESUME:
+        return Ruling(action="hold", reason=Reason.RECOVERED)
+    if case.now - since >= RETREAT_MOST and case.evidence < case.threshold:
+        return Ruling(action="hold", reason=Reason.RECOVERED, resumed_at=case.evidence)
+    return stay
+
+
+def _hold(case: Case) -> Ruling | None:
+    kept = case.resumed_at if case.evidence >= RESUME else 0.0
+    found = guards.hold(case.series, case.deciding.seen, case.stage, case.deciding.criteria, case.now)
+    if found is None:
+        found = _both_above(case) or _unfinished(case)
+    return Ruling(action="hold", reason=found[0], because=found[1], resumed_at=kept) if found else None
+
+
+def _both_above(case: Case) -> tuple[Reason, str] | None:
+    for look in case.looks:
+        for check in look.criteria.checks:
+            state = look.seen.checks.get(check.name, CheckState())
+            if guards.above_maximum(state, check, look.seen.step_blocks):
+                return Reason.MAXIMUM, f"both deployments are above the allowed maximum of {check.label}"
+    return None
+
+
+def _unfinished(case: Case) -> tuple[Reason, str] | None:
+    """Why the bake does not end yet; None where it may."""
+    blocks, wanted = case.deciding.closed.step_blocks, case.stage.bake
+    early = case.policy.expert.early and case.proven and blocks >= EARLY_BLOCKS and case.evidence < SUSPICION
+    if blocks < wanted:
+        return None if early and case.enough_requests else (Reason.BAKE, "")
+    if not case.enough_requests:
+        return Reason.REQUESTS, ""
+    if case.evidence >= DOUBT:
+        return Reason.DOUBT, ""
+    return None if case.comparable else (Reason.NOT_COMPARABLE, "")
+
+
+def _pass(case: Case) -> Ruling:
+    kept = case.resumed_at if case.evidence >= RESUME else 0.0
+    early = case.deciding.closed.step_blocks < case.stage.bake
+    shown = Reason.PROVEN if case.proven else Reason.TIME
+    return Ruling(action="pass", reason=Reason.EARLY if early else shown, resumed_at=kept)

@@ -1,0 +1,134 @@
+"""Findings: what each check saw in each source, as values with a sentence.
+
+The rule: a finding reports, it does not decide; its action only marks which checks carried the verdict.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from rollout.analysis import sentences
+from rollout.analysis.bounds import highest_quantile, highest_share
+from rollout.analysis.cells import quantile, timed
+from rollout.analysis.checks import Check
+from rollout.analysis.evidence import Process
+from rollout.analysis.fold import Criteria
+from rollout.analysis.judgement import CheckState, SourceState
+from rollout.analysis.terms import Action, Finding, Rate, Source
+
+Key = tuple[Source, str]  # a source and a check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One source as this look at it shows it: `closed` after its closed minutes, `seen` with the steady open ones too."""
+
+    criteria: Criteria
+    closed: SourceState
+    seen: SourceState
+
+    def evidence(self, check: Check) -> float:
+        """E of one check, the open minutes included."""
+        return process_of(self.seen, check).evidence(self.criteria.tuning.horizon)
+
+    def not_worse(self, check: Check) -> float:
+        """N of one check: open minutes never help to pass."""
+        return process_of(self.closed, check).not_worse()
+
+    def part(self, check: Check) -> float:
+        """What the check contributes to the combined evidence."""
+        return self.criteria.weight * self.criteria.weights[check.name] * self.evidence(check)
+
+
+def process_of(state: SourceState, check: Check) -> Process:
+    """The evidence of a check, new where none was gathered yet."""
+    known = state.checks.get(check.name)
+    return known.process if known else Process()
+
+
+def combined(looks: Collection[Look]) -> float:
+    """The combined E: within a source the weighted mean of its checks; of the sources the one that speaks loudest."""
+    return max((sum(look.part(check) for check in look.criteria.checks) for look in looks), default=0.0)
+
+
+def culprits(looks: Collection[Look]) -> list[Key]:
+    """The checks that carry the evidence, the loudest first: each at least half as loud as the loudest."""
+    parts: Mapping[Key, float] = {
+        (look.criteria.source, check.name): look.part(check)
+        for look in looks
+        for check in look.criteria.checks
+        if look.evidence(check) >= 1.0
+    }
+    loud = [key for key, part in parts.items() if part >= 0.5 * max(parts.values())]
+    return sorted(loud, key=lambda key: -parts[key])
+
+
+def findings_of(
+    look: Look, *, seen: bool, marked: Collection[Key], action: Action, proof: float
+) -> tuple[Finding, ...]:
+    """The findings of one source; `marked` checks carry the verdict's action; proven means N >= `proof`."""
+    state = look.seen if seen else look.closed
+    found = []
+    for check in look.criteria.checks:
+        proven = look.not_worse(check) >= proof
+        mine: Action = action if (look.criteria.source, check.name) in marked else "hold"
+        if mine == "hold" and (proven or action == "pass"):
+            mine = "pass"
+        finding = _finding(look, check, state, mine)
+        found.append(replace(finding, sentence=sentences.capital(sentences.of_check(finding, proven))))
+    return tuple(found)
+
+
+def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
+    known = state.checks.get(check.name, CheckState())
+    baseline, candidate, compatible = _rates(check, known, state)
+    return Finding(
+        check=check.name,
+        source=look.criteria.source,
+        unit="share" if check.quantile is None else "ms",
+        baseline=baseline,
+        candidate=candidate,
+        margin=check.increase,
+        maximum=check.maximum,
+        bar=known.bar,
+        evidence=look.evidence(check),
+        weight=look.criteria.weights[check.name],
+        not_worse=look.not_worse(check),
+        compatible=compatible,
+        action=action,
+        sentence="",
+    )
+
+
+def _rates(check: Check, known: CheckState, state: SourceState) -> tuple[Rate, Rate, float | None]:
+    """Stable's and the candidate's rate in this step, and the largest increase still compatible with them."""
+    z, m, x, n = known.step
+    if check.quantile is None:
+        compatible = max(0.0, highest_share(x, n) - z / m) if m and n else None
+        return _share(z, m), _share(x, n), compatible
+    q = check.quantile
+    baseline, candidate = state.baseline_durations, state.candidate_durations
+    theirs, highest = quantile(baseline, q), highest_quantile(candidate, q)
+    return (
+        Rate(bad=z, n=timed(baseline), value=theirs),
+        Rate(bad=x, n=timed(candidate), value=quantile(candidate, q)),
+        max(0.0, highest / theirs - 1.0) if theirs and highest else None,
+    )
+
+
+def _share(bad: float, n: float) -> Rate:
+    return Rate(bad=bad, n=n, value=bad / n if n else None)
+
+
+def harmed(looks: Collection[Look], marked: Collection[Key]) -> float:
+    """Excess bad requests of the candidate over the rollout, beyond stable's rate in the same minutes.
+
+    Errors and client errors are different requests and add up; slow answers count where latency carries the verdict,
+    once however many quantiles are checked. Sources show the same requests: the largest sum counts.
+    """
+    sums = [0.0]
+    for look in looks:
+        excess = {check.name: look.seen.checks[check.name].excess for check in look.criteria.checks if look.seen.checks}
+        timed_out = [excess[name] for source, name in marked if source == look.criteria.source and "latency" in name]
+        refused = sum(value for name, value in excess.items() if "latency" not in name)
+        sums.append(refused + max(timed_out, default=0.0))
+    return max(sums)

@@ -1,0 +1,104 @@
+"""Numbers into words: the sentences that dashboard, alert, log and command line all print.
+
+The rule: candidate first, then stable; every rate comes with its counts; thousands are parted by thin spaces.
+"""
+
+from collections.abc import Sequence
+
+from rollout.analysis.terms import Finding, Rate
+
+THIN_SPACE = "\u2009"
+_LABELS = {"error_rate": "errors", "client_errors": "client errors"}
+
+
+def number(value: float) -> str:
+    """`4 812`, whole."""
+    return f"{round(value):,}".replace(",", THIN_SPACE)
+
+
+def percent(share: float) -> str:
+    """`0.31 %`, `6.8 %`, `53 %`: two figures that matter."""
+    value = 100.0 * share
+    places = 2 if value < 1.0 else 1 if value < 10.0 else 0
+    return f"{value:.{places}f} %"
+
+
+def points(share: float) -> str:
+    """`0.5 pp`: a difference of shares, at least 0.01 pp."""
+    value = max(100.0 * share, 0.01)
+    places = 2 if value < 1.0 else 1 if value < 10.0 else 0
+    text = f"{value:.{places}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} pp"
+
+
+def evidence(value: float) -> str:
+    """`0.4`, `35`, `over 9 999`."""
+    if value > 9_999.0:
+        return f"over {number(9_999)}"
+    return f"{value:.1f}" if value < 10.0 else number(value)
+
+
+def increase(finding: Finding, value: float) -> str:
+    """An increase in the unit of its check: `0.5 pp`, `25 %`."""
+    return points(value) if finding.unit == "share" else f"{100.0 * value:.0f} %"
+
+
+def value(rate: Rate, unit: str) -> str:
+    """`6.8 %` or `84 ms`."""
+    if rate.value is None:
+        return "unknown"
+    return percent(rate.value) if unit == "share" else f"{number(rate.value)} ms"
+
+
+def label(check: str) -> str:
+    """`errors`, `client errors`, `p95`."""
+    return _LABELS.get(check, check.removeprefix("latency_"))
+
+
+def comparison(finding: Finding) -> str:
+    """`errors 0.31 % vs 0.29 % (15 of 4 812 vs 42 of 14 390)`, `p95 84 ms vs 86 ms`."""
+    candidate, baseline = finding.candidate, finding.baseline
+    both = f"{label(finding.check)} {value(candidate, finding.unit)} vs {value(baseline, finding.unit)}"
+    if finding.unit == "ms":
+        return both
+    return (
+        f"{both} ({number(candidate.bad)} of {number(candidate.n)} vs {number(baseline.bad)} of {number(baseline.n)})"
+    )
+
+
+def comparisons(findings: Sequence[Finding]) -> str:
+    """All of them, in the order of the checks."""
+    return ", ".join(comparison(finding) for finding in findings if finding.candidate.n) or "nothing to compare yet"
+
+
+def accusation(finding: Finding, combined: float, threshold: float) -> str:
+    """What speaks against the candidate, with what is allowed and how loudly it speaks."""
+    allowed = f"allowed +{increase(finding, finding.margin)}"
+    return f"{comparison(finding)}, {allowed}; evidence {evidence(combined)}, fails at {evidence(threshold)}"
+
+
+def unproven(findings: Sequence[Finding]) -> str:
+    """What a pass by time leaves open."""
+    seen = [
+        f"{label(finding.check)} from +{increase(finding, finding.compatible)} up"
+        for finding in findings
+        if finding.compatible is not None
+    ]
+    return "no evidence against; not proven" + (f"; sees {', '.join(seen)}" if seen else "")
+
+
+def of_check(finding: Finding, proven: bool) -> str:
+    """One check's own sentence, as a line of a table or list."""
+    told = comparison(finding)
+    if finding.unit == "ms" and finding.bar is None:
+        return f"{told}: not comparable yet, too little is known of stable's latency"
+    if finding.action in {"fail", "retreat"}:
+        return f"{told}: worse than the +{increase(finding, finding.margin)} allowed (evidence {evidence(finding.evidence)})"
+    return (
+        f"{told}: {'proven not worse' if proven else unproven([finding]) if finding.compatible else 'no requests yet'}"
+    )
+
+
+def capital(text: str) -> str:
+    """With its first letter raised."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,77 @@
+"""The verdict in one sentence, past tense, with its numbers.
+
+The rule: a pass says whether "not worse" was shown or only not refuted; a fail says what was allowed; a hold says what
+is missing.
+"""
+
+from collections.abc import Sequence
+
+from rollout.analysis import sentences
+from rollout.analysis.decision import Case, Ruling
+from rollout.analysis.terms import Finding, Reason
+
+
+def told(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
+    """The sentence of a verdict."""
+    mine = [finding for finding in findings if finding.source == case.deciding.criteria.source]
+    accused = [finding for key in ruling.marked for finding in findings if (finding.source, finding.check) == key]
+    if ruling.action == "pass":
+        return _passed(case, ruling, mine)
+    if ruling.because:
+        return f"{_step(case)} is held: {ruling.because}."
+    if accused:
+        return _accused(case, ruling, accused)
+    return _held(case, ruling, mine)
+
+
+def _step(case: Case) -> str:
+    steps = case.policy.steps
+    where = f"step {case.stage.step + 1} of {len(steps)}"
+    sized = case.stage.step == 0 and len(steps) > 1 and case.stage.traffic < steps[0].traffic
+    return f"The first minutes of {where}" if sized else sentences.capital(where)
+
+
+def _passed(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
+    told = f"{_step(case)} passed: {sentences.comparisons(findings)}"
+    if ruling.reason is Reason.TIME:
+        return f"{told}; {sentences.unproven(findings)}."
+    if ruling.reason is Reason.EARLY:
+        return f"{told}; proven not worse after {case.deciding.closed.step_blocks} of {case.stage.bake} minutes."
+    return f"{told}; proven not worse."
+
+
+def _accused(case: Case, ruling: Ruling, accused: Sequence[Finding]) -> str:
+    first = accused[0]
+    if ruling.reason is Reason.HARD_GUARD:
+        return f"The candidate failed: half of its requests or more were bad two minutes in a row, {_numbers(first)}."
+    if ruling.reason is Reason.MAXIMUM:
+        return f"The candidate failed: {_numbers(first)}, above the maximum of {_maximum(first)}."
+    against = sentences.accusation(first, case.evidence, case.threshold)
+    return f"The candidate {'failed' if ruling.action == 'fail' else 'is under suspicion'}: {against}."
+
+
+def _numbers(finding: Finding) -> str:
+    return sentences.comparison(finding)
+
+
+def _maximum(finding: Finding) -> str:
+    most = finding.maximum or 0.0
+    return sentences.percent(most) if finding.unit == "share" else f"{sentences.number(most)} ms"
+
+
+def _held(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
+    state, stage = case.deciding.closed, case.stage
+    numbers = sentences.comparisons(findings)
+    if ruling.reason is Reason.RECOVERED:
+        over = "is over" if case.evidence < 1.0 else "was not confirmed"
+        return f"The suspicion {over}: {numbers}; evidence {sentences.evidence(case.evidence)}."
+    why = {
+        Reason.BAKE: f"is baking, {state.step_blocks} of {stage.bake} minutes judged",
+        Reason.REQUESTS: (
+            f"is held: {sentences.number(state.step_candidate)} of the {sentences.number(case.policy.min_requests)} "
+            "requests wanted on the candidate"
+        ),
+        Reason.DOUBT: f"is held in doubt: evidence {sentences.evidence(case.evidence)} against the candidate",
+        Reason.NOT_COMPARABLE: "is held: too few timed requests of stable to compare latency with",
+    }.get(ruling.reason, "is retreated, under suspicion")
+    return f"{_step(case)} {why}: {numbers}."
