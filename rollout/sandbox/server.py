@@ -106,7 +106,7 @@ def build_app(
     app = web.Application(client_max_size=MAX_REQUEST_BYTES)
     for face in (directory, Arm(cloud=cloud, gate=gate), Admin(cloud=cloud, clock=clock, log=log), monitor, serving):
         app.add_routes(face.routes())
-    app.cleanup_ctx.append(serving.lifespan)
+    app.cleanup_ctx.extend((monitor.lifespan, serving.lifespan))
     return app
 
 
