@@ -65,6 +65,17 @@ class Document:
         inherited: set[Path] = set()
         return replace(self, value=_merge(self.value, defaults, (), inherited), inherited=frozenset(inherited))
 
+    def with_value(self, path: Path, other: "Document") -> "Document":
+        """This document with the whole of another one at this path, its places included."""
+        values = {at: place for at, place in self.values.items() if at[: len(path)] != path}
+        values.setdefault((), Place(self.file, 1, 1))
+        for depth in range(1, len(path)):
+            values.setdefault(path[:depth], other.place(()))
+        values |= {path: other.place(()), **{(*path, *at): place for at, place in other.values.items()}}
+        keys = {**self.keys, path: other.place(()), **{(*path, *at): place for at, place in other.keys.items()}}
+        mistakes = (*self.mistakes, *other.mistakes)
+        return replace(self, value=_put(self.value, path, other.value), values=values, keys=keys, mistakes=mistakes)
+
     def mistake(self, path: Path, message: str, *, key: bool = False) -> Mistake:
         """A mistake at this path."""
         if any(path[: len(top)] == top for top in self.inherited):
@@ -80,6 +91,14 @@ def _merge(value: object, defaults: object, path: Path, inherited: set[Path]) ->
     inherited |= {(*path, key) for key in defaults if key not in value}
     both = {key: _merge(found, defaults.get(key), (*path, key), inherited) for key, found in value.items()}
     return {**defaults, **both}
+
+
+def _put(value: object, path: Path, new: object) -> object:
+    """`value` with `new` at this path; what cannot hold it gives way."""
+    if not path:
+        return new
+    fields = value if isinstance(value, dict) else {}
+    return {**fields, path[0]: _put(fields.get(path[0]), path[1:], new)}
 
 
 def format_path(path: Path) -> str:

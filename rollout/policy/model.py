@@ -35,7 +35,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
@@ -50,6 +49,8 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from rollout.documents.mistakes import rule
+from rollout.documents.models import Model
+from rollout.documents.names import AzureName, Deployment, Link, Name
 from rollout.documents.text import Path
 from rollout.documents.units import (
     Bake,
@@ -65,19 +66,12 @@ from rollout.documents.units import (
     format_percent,
     show,
 )
-from rollout.policy.names import AzureName, Deployment, Link, Name
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
 
 #: Which quantile of the latency each latency check compares.
 QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
-
-
-class Model(BaseModel):
-    """Frozen, and nothing in it that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _small(value: float) -> float:
@@ -169,14 +163,14 @@ class Checks(Model):
     """What is compared; a check that is not mentioned keeps its default, `off` switches it off."""
 
     error_rate: Annotated[ErrorCheck | None, *_CHECK] = Field(
-        default=ErrorCheck(), description="Server errors, model errors, time-outs and throttling"
+        default=ErrorCheck.model_construct(), description="Server errors, model errors, time-outs and throttling"
     )
     client_errors: Annotated[ClientErrorCheck | None, *_CHECK] = Field(
-        default=ClientErrorCheck(), description="Requests refused as the caller's fault (4xx)"
+        default=ClientErrorCheck.model_construct(), description="Requests refused as the caller's fault (4xx)"
     )
     latency_p50: Annotated[LatencyCheck | None, *_CHECK] = Field(default=None, description="The median latency")
     latency_p95: Annotated[LatencyCheck | None, *_CHECK] = Field(
-        default=LatencyCheck(), description="The latency that 95 % of the requests keep"
+        default=LatencyCheck.model_construct(), description="The latency that 95 % of the requests keep"
     )
     latency_p99: Annotated[LatencyCheck | None, *_CHECK] = Field(
         default=None, description="The latency that 99 % of the requests keep"
@@ -220,8 +214,10 @@ class When(Model):
         default="retreat", description="Early signs of harm: cut the share while in doubt, or only hold it"
     )
     regression: Literal["rollback", "pause"] = Field(default="rollback", description="The candidate is worse")
-    doubt: Doubt = Field(default=Doubt(), description="A bake ends without an answer, or with too few requests")
-    no_data: NoData = Field(default=NoData(), description="Azure Monitor shows nothing new")
+    doubt: Doubt = Field(
+        default=Doubt.model_construct(), description="A bake ends without an answer, or with too few requests"
+    )
+    no_data: NoData = Field(default=NoData.model_construct(), description="Azure Monitor shows nothing new")
     shared_incident: Literal["hold"] = Field(default="hold", description="Both deployments got worse together")
     drift: Literal["pause"] = Field(default="pause", description="Somebody else changed the traffic")
 
@@ -269,17 +265,19 @@ class Common(Model):
     holdback: Holdback = Field(
         default=5, description="The share that stays on stable until the last bake ends", examples=["5%"]
     )
-    checks: Checks = Field(default=Checks(), description="What is compared between candidate and stable")
+    checks: Checks = Field(
+        default=Checks.model_construct(), description="What is compared between candidate and stable"
+    )
     min_requests: StrictInt = Field(
         default=300, ge=1, le=10_000_000, description="Requests that the candidate must have answered in each step"
     )
-    when: When = Field(default=When(), description="What follows from what is seen")
+    when: When = Field(default=When.model_construct(), description="What follows from what is seen")
     after: Literal["keep"] = Field(default="keep", description="What becomes of the old stable")
     alerts: tuple[Name, ...] = Field(
         default=(), max_length=20, description="Channels named in the settings", examples=[["team-ml"]]
     )
     runbook: Link | None = Field(default=None, description="The page that alerts point to")
-    expert: Expert = Field(default=Expert(), description="The judge's own numbers")
+    expert: Expert = Field(default=Expert.model_construct(), description="The judge's own numbers")
 
     @field_validator("candidate")
     @classmethod

@@ -26,11 +26,12 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from rollout.documents.mistakes import collect, in_order, rule
+from rollout.documents.models import Model
+from rollout.documents.names import Name
 from rollout.documents.text import Document, Path, read
 from rollout.documents.units import SHARE_SCHEMA, Bake, Share
 from rollout.errors import PolicyError
-from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Model, Policy, Step, broken_shares, long_enough
-from rollout.policy.names import Name
+from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Policy, Step, broken_shares, long_enough
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
@@ -93,7 +94,7 @@ class WrittenStep(Model):
         return {"anyOf": [SHARE_SCHEMA, {"const": "approve"}, step, approval]}
 
 
-DEFAULT_STEPS = tuple(WrittenStep(traffic=share) for share in (5, 25, 50, 100))
+DEFAULT_STEPS = tuple(WrittenStep.model_construct(traffic=share) for share in (5, 25, 50, 100))
 
 
 class PolicyFile(Common):
