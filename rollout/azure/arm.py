@@ -1,0 +1,86 @@
+"""The door to azure-ai-ml: endpoints and deployments of one workspace as Azure writes them, as plain JSON.
+
+The rule: this is the only file that touches azure-ai-ml's inside. We use the operations that its public ones are built
+on (`MLClient.online_endpoints` and `.online_deployments` hold them), because the entities on top lose what we must keep
+and break where we must not: they drop fields they do not know, add system data to `properties` on every write, drop the
+mirror setting of Kubernetes endpoints, and one malformed deployment or endpoint takes the whole answer with it. The
+operations hand over the wire form, one item at a time, and take it back unchanged; client, token, addresses, API
+versions and TLS are azure-ai-ml's own.
+
+Requests: `endpoints` one per page (100 endpoints), `endpoint`, `deployments`, `operation` and `put_endpoint` one each.
+Nothing polls: a begun operation is watched by reading the endpoint.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from azure.core.rest import HttpRequest
+
+from rollout.azure.cloud import NO_RETRIES
+from rollout.errors import SettingsError
+
+Json = Mapping[str, Any]
+
+
+class WorkspaceResources:
+    """The online endpoints of one Azure ML workspace, in wire form. Raises what the SDK raises."""
+
+    def __init__(self, client: Any, *, resource_group: str, workspace: str) -> None:
+        self._client = client
+        self._where = {"resource_group_name": resource_group, "workspace_name": workspace}
+        try:
+            self._endpoints = client.online_endpoints._online_operation
+            self._deployments = client.online_deployments._online_deployment
+        except AttributeError as error:
+            raise SettingsError(
+                f"This version of azure-ai-ml cannot be used ({error}): install the one in requirements.lock."
+            ) from error
+
+    def endpoints(self) -> Iterator[Any]:
+        """Every endpoint, page by page; an item may be anything that Azure sent."""
+        for item in self._endpoints.list(**self._where):
+            yield _plain(item)
+
+    def endpoint(self, name: str) -> Any:
+        """One endpoint. Raises ResourceNotFoundError."""
+        return _plain(self._endpoints.get(endpoint_name=name, **self._where))
+
+    def deployments(self, name: str) -> Iterator[Any]:
+        """The deployments of an endpoint."""
+        for item in self._deployments.list(endpoint_name=name, **self._where):
+            yield _plain(item)
+
+    def put_endpoint(self, name: str, body: Json, *, before: Callable[[], None]) -> str | None:
+        """Begin to make the endpoint what `body` says: one request, never repeated, nothing waited for.
+
+        `before` runs when the token is there and the request is about to leave; what it raises stops the request.
+        Returns the address of the operation's state, if Azure gave one.
+        """
+        address: list[str | None] = []
+        self._endpoints.begin_create_or_update(
+            endpoint_name=name,
+            body=dict(body),
+            polling=False,
+            raw_request_hook=lambda _request: before(),
+            raw_response_hook=lambda response: address.append(
+                response.http_response.headers.get("Azure-AsyncOperation")
+            ),
+            **self._where,
+            **NO_RETRIES,
+        )
+        return address[-1] if address else None
+
+    def operation(self, address: str) -> Any:
+        """The state of a long-running operation; its address is signed and used as it came."""
+        response = self._endpoints._client.send_request(HttpRequest("GET", address))
+        response.raise_for_status()
+        return response.json()
+
+    def close(self) -> None:
+        """Close the connections that were used."""
+        self._endpoints._client.close()
+        self._deployments._client.close()
+
+
+def _plain(item: Any) -> Any:
+    return item.as_dict() if hasattr(item, "as_dict") else item

@@ -1,0 +1,167 @@
+"""One connection to one cloud: everything that the daemon needs of Azure, made from settings.
+
+The rule: one cloud per process at a time. azure-ai-ml keeps its cloud in globals, so that two would be mixed up. All
+readers of one service of Azure Monitor share one budget of queries, as Azure counts them: per identity.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from rollout.azure.arm import WorkspaceResources
+from rollout.azure.calls import Calls
+from rollout.azure.cloud import Cloud, make_credential
+from rollout.azure.endpoints import AzureEndpoints
+from rollout.azure.quiet import hush, import_azure_ml
+from rollout.errors import SettingsError
+from rollout.ports import Clock, Endpoints, Telemetry
+from rollout.settings import Credential, Workspace
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+
+class Azure:
+    """An open connection. `close` it before another cloud is connected to.
+
+    `endpoints` by the name of the workspace in the settings; `logs` by the id of the log workspace; `metrics` by
+    subscription and region, for the workspaces whose settings ask for metrics.
+    """
+
+    def __init__(self, cloud: Cloud, closing: ExitStack) -> None:
+        self.cloud = cloud
+        self.endpoints: Mapping[str, Endpoints] = {}
+        self.logs: Mapping[str, Telemetry] = {}
+        self.metrics: Mapping[tuple[str, str], Telemetry] = {}
+        self._closing = closing
+
+    def close(self) -> None:
+        """Close all connections; closing twice is fine."""
+        self._closing.close()
+
+
+def connect(
+    *,
+    cloud: Cloud,
+    credential: Credential,
+    secret: str | None = None,
+    workspaces: Mapping[str, Workspace],
+    clock: Clock,
+    chance: random.Random,
+) -> Azure:
+    """Everything that the daemon needs of Azure; no request is made yet, but azure-ai-ml is imported (four seconds).
+
+    `secret` is the client secret, where the credential needs one. Raises SettingsError.
+    """
+    with ExitStack() as undo:
+        undo.callback(_claim(cloud))
+        identity = make_credential(cloud, credential, secret=secret)
+        undo.callback(_closer(identity))
+        azure = Azure(cloud, undo)
+        azure.endpoints = _endpoints(cloud, identity, workspaces, undo)
+        azure.logs = _logs(cloud, identity, workspaces, _calls(clock, chance), undo)
+        azure.metrics = _metrics(cloud, identity, workspaces, _calls(clock, chance), undo)
+        azure._closing = undo.pop_all()
+    return azure
+
+
+def _endpoints(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], undo: ExitStack
+) -> Mapping[str, Endpoints]:
+    azure_ml = import_azure_ml()
+    found: dict[str, Endpoints] = {}
+    for name, workspace in workspaces.items():
+        client = azure_ml.MLClient(
+            identity,
+            workspace.subscription_id,
+            workspace.resource_group,
+            workspace.workspace_name,
+            enable_telemetry=False,
+            show_progress=False,
+            **cloud.options(cloud=cloud.name, **_metadata(cloud)),
+        )
+        resources = WorkspaceResources(
+            client, resource_group=workspace.resource_group, workspace=workspace.workspace_name
+        )
+        undo.callback(resources.close)
+        found[name] = AzureEndpoints(resources, workspace=name)
+    hush()
+    return found
+
+
+def _logs(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], calls: Calls, undo: ExitStack
+) -> Mapping[str, Telemetry]:
+    from azure.monitor.query import LogsQueryClient
+
+    from rollout.azure.logs import AzureLogs
+
+    client = LogsQueryClient(identity, endpoint=cloud.logs, audience=cloud.logs_audience, **cloud.options())
+    undo.callback(client.close)
+    ids = {workspace.log_workspace for workspace in workspaces.values()}
+    return {each: AzureLogs(client, log_workspace=each, calls=calls) for each in ids}
+
+
+def _metrics(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], calls: Calls, undo: ExitStack
+) -> Mapping[tuple[str, str], Telemetry]:
+    from azure.monitor.querymetrics import MetricsClient
+
+    from rollout.azure.metrics import AzureMetrics
+
+    found: dict[tuple[str, str], Telemetry] = {}
+    places = {(each.subscription_id, each.region) for each in workspaces.values() if each.metrics == "batch"}
+    for subscription, region in places:
+        client = MetricsClient(
+            cloud.metrics_address(region), identity, audience=cloud.metrics_audience, **cloud.options()
+        )
+        undo.callback(client.close)
+        place = f"subscription {subscription} in {region}"
+        found[subscription, region] = AzureMetrics(client, place=place, calls=calls)
+    return found
+
+
+def _calls(clock: Clock, chance: random.Random) -> Calls:
+    return Calls(monotonic=clock.monotonic, chance=chance)
+
+
+def _metadata(cloud: Cloud) -> dict[str, Any]:
+    """What azure-ai-ml must be told about a cloud that it does not know."""
+    if not cloud.is_sandbox:
+        return {}
+    unused = ("azure_portal", "aml_resource_id", "registry_discovery_endpoint")
+    return {
+        "cloud_metadata": {
+            **dict.fromkeys(unused, f"{cloud.resource_manager}/"),
+            "resource_manager": f"{cloud.resource_manager}/",
+            "active_directory": f"{cloud.authority}/",
+            "storage_endpoint": "core.windows.net",
+        }
+    }
+
+
+def _closer(identity: "TokenCredential") -> Callable[[], None]:
+    close = getattr(identity, "close", None)
+    return close if callable(close) else lambda: None
+
+
+# --- one cloud per process -------------------------------------------------------------------------------------------
+
+_claims: list[str] = []
+_claiming = Lock()
+
+
+def _claim(cloud: Cloud) -> Callable[[], None]:
+    """Take the process for this cloud; what is returned gives it back. Raises SettingsError."""
+    with _claiming:
+        if other := next((name for name in _claims if name != cloud.name), None):
+            raise SettingsError(f"This process is connected to {other}: {cloud.name} needs a process of its own.")
+        _claims.append(cloud.name)
+
+    def give_back() -> None:
+        with _claiming:
+            _claims.remove(cloud.name)
+
+    return give_back
