@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
-_SHORT = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?")
-_ISO = re.compile(r"P(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,7})M)?(?:(\d{1,8})S)?)?")
-_LOOSE = re.compile(r"(\d+) ?(seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])", re.IGNORECASE)
-_NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(%|pp|ms|s)?")
+_SHORT = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?", re.ASCII)
+_ISO = re.compile(r"P(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,7})M)?(?:(\d{1,8})S)?)?", re.ASCII)
+_LOOSE = re.compile(r"(\d+) ?(seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|[smhd])", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?(%|pp|ms|s)?", re.ASCII)
 
 _DURATION_SCHEMA = {
     "type": "string",
@@ -135,7 +135,7 @@ def parse_share(value: object, *, low: int = 1, high: int = 100) -> int:
         raise ValueError(f"{show(value)} is not a share of traffic: {bounds}, such as {max(low, 5)}%")
     if unit is None and 0 < number < 1 and (number * 100) % 1 == 0:
         raise ValueError(f"{show(value)} is not a whole percent: write {_plain(number * 100)}%")
-    if number % 1 or isinstance(value, float):
+    if number % 1 or "." in str(value):
         raise ValueError(f"{show(value)} is not a whole percent, and Azure splits traffic in whole percents: {bounds}")
     if not low <= number <= high:
         raise ValueError(f"{int(number)}% is out of range: {bounds}")

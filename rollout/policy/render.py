@@ -6,9 +6,24 @@ The rule: what is written here is read back by `parse_policy` as the same policy
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
-from rollout.policy.model import Policy
-from rollout.policy.written import PolicyFile
+from rollout.documents.units import format_share
+from rollout.policy.model import (
+    Approval,
+    Checks,
+    ClientErrorCheck,
+    Doubt,
+    ErrorCheck,
+    Expert,
+    LatencyCheck,
+    NoData,
+    Policy,
+    When,
+)
+from rollout.policy.written import DEFAULT_STEPS, PolicyFile
+
+_PARTS = (Approval, Checks, ClientErrorCheck, Doubt, ErrorCheck, Expert, LatencyCheck, NoData, When)
 
 _ORDER = (
     "name",
@@ -73,4 +88,18 @@ def json_schema() -> dict[str, Any]:
             return False
 
     schema = PolicyFile.model_json_schema(by_alias=True, schema_generator=Generate)
+    for model in _PARTS:
+        _write_defaults(schema["$defs"][model.__name__], model.model_construct())
+    _write_defaults(schema, PolicyFile.model_construct(endpoint_name=""))
+    schema["properties"]["steps"]["default"] = [format_share(step.traffic or 0) for step in DEFAULT_STEPS]
     return {"$schema": Generate.schema_dialect, **schema, "title": "Rollout policy"}
+
+
+def _write_defaults(schema: dict[str, Any], example: BaseModel) -> None:
+    """Defaults as people would write them: editors insert them."""
+    with_default = {name for name, field in type(example).model_fields.items() if not field.is_required()}
+    written = _without_nulls(example.model_dump(mode="json", include=with_default))
+    for name, shape in schema["properties"].items():
+        shape.pop("default", None)
+        if name in written:
+            shape["default"] = written[name]

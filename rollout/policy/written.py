@@ -88,7 +88,9 @@ class WrittenStep(Model):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         full = handler.resolve_ref_schema(handler(schema))
-        fields = full["properties"]
+        fields = {name: {**shape} for name, shape in full["properties"].items()}
+        for shape in fields.values():
+            shape.pop("default", None)
         step = {**full, "properties": {name: fields[name] for name in ("traffic", "bake")}, "required": ["traffic"]}
         approval = {**full, "properties": {"approve": fields["approve"]}, "required": ["approve"]}
         return {"anyOf": [SHARE_SCHEMA, {"const": "approve"}, step, approval]}
