@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from rollout.cli import acting, reading
-from rollout.cli.options import FAILED, Config
+from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import look_of
 from rollout.errors import RolloutError, SettingsError
 
@@ -86,6 +86,21 @@ def daemon(
     from rollout.daemon import run
 
     raise typer.Exit(run(config or Path(os.environ.get("ROLLOUT_CONFIG") or "rollout.yaml")))
+
+
+@app.command()
+def demo(
+    output: Format = Output.TABLE,
+    rps: Annotated[int, typer.Option("--rps", min=50, max=300, help="Real predictions per second.")] = 150,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Keep settings, logs and store in this folder; else a temporary one.")
+    ] = None,
+) -> None:
+    """Watch two rollouts against a local Azure: one is promoted, one rolls back. Exits 0 only if both do."""
+    _need_sandbox()
+    from rollout.cli.demo.acts import run
+
+    raise typer.Exit(run(output=output.value, rps=rps, state=state))
 
 
 def _commands(*, sandbox: bool) -> Any:
