@@ -6,6 +6,7 @@ The rule: a bound is one-sided at the confidence asked for; it is finite for eve
 from math import erfc, exp, lgamma, log, log1p, sqrt
 
 from rollout.analysis.cells import Histogram, quantile, timed
+from rollout.analysis.evidence import Counts
 
 CONFIDENCE = 0.95
 Z = 1.6448536269514722  # the normal quantile of CONFIDENCE
@@ -62,6 +63,17 @@ def surely_above(bad: float, n: float, limit: float) -> bool:
     return beta_share(bad, n - bad + 1.0, limit) <= 1.0 - CONFIDENCE
 
 
+def highest_increase(counts: Counts) -> float:
+    """The largest increase of the bad share, stable's to the candidate's, that still explains the counts, at least 0.
+
+    95 % one-sided, from the bounds of both shares (Newcombe 1998, method 10).
+    """
+    z, m, x, n = counts
+    theirs, ours = z / m, x / n
+    lowest = 1.0 - highest_share(m - z, m)
+    return max(0.0, ours - theirs + sqrt((highest_share(x, n) - ours) ** 2 + (theirs - lowest) ** 2))
+
+
 def highest_share(bad: float, n: float) -> float:
     """The largest share that still explains the count, 95 % one-sided (Wilson 1927)."""
     if n <= 0.0:
@@ -71,10 +83,19 @@ def highest_share(bad: float, n: float) -> float:
     return float(min(1.0, (p + Z * Z / (2.0 * n) + spread) / (1.0 + Z * Z / n)))
 
 
-def highest_quantile(histogram: Histogram, q: float) -> float | None:
-    """The largest q-quantile in ms that still explains the durations, 95 % one-sided; None where too few are known."""
-    n = timed(histogram)
-    if n == 0:
+def highest_growth(baseline: Histogram, candidate: Histogram, q: float) -> float | None:
+    """The largest relative increase of the q-quantile that still explains the durations, at least 0; like the above.
+
+    None where too few durations are known to bound it.
+    """
+    theirs, ours = quantile(baseline, q), quantile(candidate, q)
+    lowest, highest = _rank(baseline, q, -Z), _rank(candidate, q, Z)
+    if not (theirs and ours and lowest and highest):
         return None
-    rank = q + Z * sqrt(q * (1.0 - q) / n)
-    return quantile(histogram, rank) if rank < 1.0 else None
+    return max(0.0, exp(log(ours / theirs) + sqrt(log(highest / ours) ** 2 + log(theirs / lowest) ** 2)) - 1.0)
+
+
+def _rank(histogram: Histogram, q: float, z: float) -> float | None:
+    """The bound of a quantile: the quantile at a rank z standard errors away."""
+    rank = q + z * sqrt(q * (1.0 - q) / max(1, timed(histogram)))
+    return quantile(histogram, rank) if 0.0 < rank < 1.0 else None

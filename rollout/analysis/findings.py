@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from rollout.analysis import sentences
-from rollout.analysis.bounds import highest_quantile, highest_share
-from rollout.analysis.cells import quantile, timed
+from rollout.analysis.bounds import highest_growth, highest_increase
+from rollout.analysis.cells import Histogram, quantile, timed
 from rollout.analysis.checks import Check
-from rollout.analysis.evidence import Process
+from rollout.analysis.evidence import Counts, Process
 from rollout.analysis.fold import Criteria
 from rollout.analysis.judgement import CheckState, SourceState
 from rollout.analysis.terms import Action, Finding, Rate, Source
@@ -74,13 +74,15 @@ def findings_of(
         if mine == "hold" and (proven or action == "pass"):
             mine = "pass"
         finding = _finding(look, check, state, mine)
-        found.append(replace(finding, sentence=sentences.capital(sentences.of_check(finding, proven))))
+        found.append(replace(finding, sentence=sentences.capital(sentences.of_check(finding, proof))))
     return tuple(found)
 
 
 def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
     known = state.checks.get(check.name, CheckState())
-    baseline, candidate, compatible = _rates(check, known, state)
+    accused = action in {"fail", "retreat"} and (known.process.run > 0.0 or not known.step.n)
+    shown = _in_run(known) if accused else _in_step(known, state)
+    baseline, candidate, compatible = _rates(check, *shown)
     return Finding(
         check=check.name,
         source=look.criteria.source,
@@ -99,19 +101,28 @@ def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Fi
     )
 
 
-def _rates(check: Check, known: CheckState, state: SourceState) -> tuple[Rate, Rate, float | None]:
-    """Stable's and the candidate's rate in this step, and the largest increase still compatible with them."""
-    z, m, x, n = known.step
+Shown = tuple[Counts, Histogram, Histogram]  # counts, and the durations of stable and of the candidate
+
+
+def _in_step(known: CheckState, state: SourceState) -> Shown:
+    return known.step, state.baseline_durations, state.candidate_durations
+
+
+def _in_run(known: CheckState) -> Shown:
+    """What speaks for the fault is told from the minute since which it does, whatever the step."""
+    return known.run, known.run_baseline, known.run_candidate
+
+
+def _rates(check: Check, counts: Counts, stable: Histogram, ours: Histogram) -> tuple[Rate, Rate, float | None]:
+    """Stable's and the candidate's rate, and the largest increase still compatible with them."""
+    z, m, x, n = counts
     if check.quantile is None:
-        compatible = max(0.0, highest_share(x, n) - z / m) if m and n else None
-        return _share(z, m), _share(x, n), compatible
+        return _share(z, m), _share(x, n), highest_increase(counts) if m and n else None
     q = check.quantile
-    baseline, candidate = state.baseline_durations, state.candidate_durations
-    theirs, highest = quantile(baseline, q), highest_quantile(candidate, q)
     return (
-        Rate(bad=z, n=timed(baseline), value=theirs),
-        Rate(bad=x, n=timed(candidate), value=quantile(candidate, q)),
-        max(0.0, highest / theirs - 1.0) if theirs and highest else None,
+        Rate(bad=z, n=timed(stable), value=quantile(stable, q)),
+        Rate(bad=x, n=timed(ours), value=quantile(ours, q)),
+        highest_growth(stable, ours, q),
     )
 
 

@@ -181,10 +181,12 @@ class _Fold:
             state = _over(state, over, check.limit or 0.0)
         if counts is None:
             return state
+        process = state.process.after(counts, check.margin, self.criteria.tuning, minute=minute, prove=prove)
+        state = _run(state, counts, cells if check.quantile is not None else (), anew=process.run_start == minute)
         z, m, x, n = counts
         half_bad = check.quantile is None and n >= 20 and x >= 0.5 * n and z < 0.25 * m
         return state._replace(
-            process=state.process.after(counts, check.margin, self.criteria.tuning, minute=minute, prove=prove),
+            process=process,
             step=state.step.plus(counts) if minute >= self.stage.since else state.step,
             recent=(*state.recent, counts)[-RECENT_BLOCKS:],
             excess=state.excess + x - n * z / m,
@@ -219,6 +221,17 @@ class _Fold:
         """Stable's good answers of the hour before the rollout, and of the rollout up to this minute."""
         own = [cell for at, cell in self.series.baseline.items() if self.stage.started <= at < minute]
         return durations([*self.series.history.values(), *own])
+
+
+def _run(state: CheckState, counts: Counts, cells: Sequence[Cell], *, anew: bool) -> CheckState:
+    """With one more block in the run that speaks for a fault, or the first of a new one."""
+    if anew:
+        state = state._replace(run=NOTHING, run_baseline={}, run_candidate={})
+    state = state._replace(run=state.run.plus(counts))
+    if not cells:
+        return state
+    theirs, ours = _added(state.run_baseline, answered(cells[0])), _added(state.run_candidate, answered(cells[1]))
+    return state._replace(run_baseline=theirs, run_candidate=ours)
 
 
 def _over(state: CheckState, over: Counts, limit: float) -> CheckState:

@@ -19,14 +19,16 @@ def number(value: float) -> str:
 def percent(share: float) -> str:
     """`0.31 %`, `6.8 %`, `53 %`: two figures that matter."""
     value = 100.0 * share
-    places = 2 if value < 1.0 else 1 if value < 10.0 else 0
+    if value == 0.0:
+        return "0 %"
+    places = 2 if value < 0.995 else 1 if value < 9.95 else 0
     return f"{value:.{places}f} %"
 
 
 def points(share: float) -> str:
     """`0.5 pp`: a difference of shares, at least 0.01 pp."""
     value = max(100.0 * share, 0.01)
-    places = 2 if value < 1.0 else 1 if value < 10.0 else 0
+    places = 2 if value < 0.995 else 1 if value < 9.95 else 0
     text = f"{value:.{places}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} pp"
 
@@ -40,7 +42,7 @@ def evidence(value: float) -> str:
 
 def increase(finding: Finding, value: float) -> str:
     """An increase in the unit of its check: `0.5 pp`, `25 %`."""
-    return points(value) if finding.unit == "share" else f"{100.0 * value:.0f} %"
+    return points(value) if finding.unit == "share" else f"{max(100.0 * value, 1.0):.0f} %"
 
 
 def value(rate: Rate, unit: str) -> str:
@@ -67,8 +69,13 @@ def comparison(finding: Finding) -> str:
 
 
 def comparisons(findings: Sequence[Finding]) -> str:
-    """All of them, in the order of the checks."""
-    return ", ".join(comparison(finding) for finding in findings if finding.candidate.n) or "nothing to compare yet"
+    """All of them, in the order of the checks; without the client errors where there are none."""
+    told = [
+        comparison(finding)
+        for finding in findings
+        if finding.candidate.n and (finding.check != "client_errors" or finding.candidate.bad or finding.baseline.bad)
+    ]
+    return ", ".join(told) or "nothing to compare yet"
 
 
 def accusation(finding: Finding, combined: float, threshold: float) -> str:
@@ -77,26 +84,30 @@ def accusation(finding: Finding, combined: float, threshold: float) -> str:
     return f"{comparison(finding)}, {allowed}; evidence {evidence(combined)}, fails at {evidence(threshold)}"
 
 
-def unproven(findings: Sequence[Finding]) -> str:
-    """What a pass by time leaves open."""
-    seen = [
-        f"{label(finding.check)} from +{increase(finding, finding.compatible)} up"
-        for finding in findings
-        if finding.compatible is not None
-    ]
-    return "no evidence against; not proven" + (f"; sees {', '.join(seen)}" if seen else "")
+def unproven(findings: Sequence[Finding], proof: float) -> str:
+    """What a pass by time leaves open: which checks, and from which increase on they would have been seen."""
+    left = [finding for finding in findings if finding.not_worse < proof]
+    return f"no evidence against; not proven: {', '.join(map(_seen, left))}"
 
 
-def of_check(finding: Finding, proven: bool) -> str:
+def _seen(finding: Finding) -> str:
+    name = label(finding.check)
+    return name if finding.compatible is None else f"{name} (sees from +{increase(finding, finding.compatible)} up)"
+
+
+def of_check(finding: Finding, proof: float) -> str:
     """One check's own sentence, as a line of a table or list."""
     told = comparison(finding)
     if finding.unit == "ms" and finding.bar is None:
         return f"{told}: not comparable yet, too little is known of stable's latency"
     if finding.action in {"fail", "retreat"}:
-        return f"{told}: worse than the +{increase(finding, finding.margin)} allowed (evidence {evidence(finding.evidence)})"
-    return (
-        f"{told}: {'proven not worse' if proven else unproven([finding]) if finding.compatible else 'no requests yet'}"
-    )
+        allowed = increase(finding, finding.margin)
+        return f"{told}: worse than the +{allowed} allowed (evidence {evidence(finding.evidence)})"
+    if finding.not_worse >= proof:
+        return f"{told}: proven not worse"
+    if finding.compatible is None:
+        return f"{told}: too few requests to say"
+    return f"{told}: not proven; sees from +{increase(finding, finding.compatible)} up"
 
 
 def capital(text: str) -> str:

@@ -34,7 +34,7 @@ def _step(case: Case) -> str:
 def _passed(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
     told = f"{_step(case)} passed: {sentences.comparisons(findings)}"
     if ruling.reason is Reason.TIME:
-        return f"{told}; {sentences.unproven(findings)}."
+        return f"{told}; {sentences.unproven(findings, case.proof)}."
     if ruling.reason is Reason.EARLY:
         return f"{told}; proven not worse after {case.deciding.closed.step_blocks} of {case.stage.bake} minutes."
     return f"{told}; proven not worse."
