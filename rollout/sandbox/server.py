@@ -104,7 +104,8 @@ def build_app(
     serving = Serving(cloud=cloud, log=log, clock=clock.now, chance=random.Random(chance))
     monitor = Monitor(cloud=cloud, log=log, tokens=tokens, clock=clock.now, wall=time.time)
     app = web.Application(client_max_size=MAX_REQUEST_BYTES)
-    for face in (directory, Arm(cloud=cloud, gate=gate), Admin(cloud=cloud, clock=clock, log=log), monitor, serving):
+    # The control plane answers whatever else lies under /subscriptions/: metrics come before it.
+    for face in (directory, monitor, Arm(cloud=cloud, gate=gate), Admin(cloud=cloud, clock=clock, log=log), serving):
         app.add_routes(face.routes())
     app.cleanup_ctx.extend((monitor.lifespan, serving.lifespan))
     return app
