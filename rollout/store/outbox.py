@@ -67,15 +67,9 @@ class Outbox:
 
 def post(connection: Connection, alerts: Sequence[Alert]) -> None:
     """Put alerts in the outbox, due at once; what is there already stays as it is."""
-    known = (
-        set(
-            connection.execute(
-                select(_T.alert_id, _T.channel).where(_T.alert_id.in_([alert.id for alert in alerts]))
-            ).tuples()
-        )
-        if alerts
-        else set()
-    )
+    ids = [alert.id for alert in alerts]
+    rows = connection.execute(select(_T.alert_id, _T.channel).where(_T.alert_id.in_(ids))) if ids else ()
+    known = {(row.alert_id, row.channel) for row in rows}
     for alert in alerts:
         channels = [name for name in dict.fromkeys(alert.channels) if (alert.id, name) not in known]
         if channels:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, insert, or_, select, true, update
+from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, literal, or_, select, true, update
 
 from rollout.errors import ConflictError, RefusedError
 from rollout.lifecycle.rollout import Rollout
@@ -100,12 +100,12 @@ class Rollouts:
 
     def release(self, lease: Lease, *, due_at: datetime) -> None:
         """Give it back; one that was woken meanwhile stays due. A lease that was lost has nothing to give back."""
-        earlier = case((_T.due_at < bindparam("at", due_at, tables.Moment), _T.due_at), else_=bindparam("at"))
+        at = literal(due_at, tables.Moment)
         with self._database.writing() as connection:
             connection.execute(
                 update(tables.rollouts)
                 .where(_held(lease))
-                .values(due_at=case((_T.woken, earlier), else_=bindparam("at")), **_FREE)
+                .values(due_at=case((_T.woken, _earlier(due_at)), else_=at), **_FREE)
             )
 
     def release_all(self, owner: str) -> None:
@@ -142,8 +142,7 @@ class Rollouts:
 
 def wake_where(connection: Connection, condition: ColumnElement[bool], *, now: datetime) -> None:
     """Make the rollouts of this condition due at `now`, if they are not due before."""
-    earlier = case((_T.due_at < bindparam("now", now, tables.Moment), _T.due_at), else_=bindparam("now"))
-    connection.execute(update(tables.rollouts).where(condition).values(due_at=earlier, woken=true()))
+    connection.execute(update(tables.rollouts).where(condition).values(due_at=_earlier(now), woken=true()))
 
 
 def free_all(database: Database) -> None:
@@ -179,6 +178,10 @@ def _change(connection: Connection, lease: Lease, values: dict[str, Any]) -> Non
         raise ConflictError(
             f"Rollout {lease.rollout_id} is no longer held by {lease.owner}: somebody else ticks it now."
         )
+
+
+def _earlier(moment: datetime) -> Case[datetime]:
+    return case((_T.due_at < moment, _T.due_at), else_=literal(moment, tables.Moment))
 
 
 def _of(ref: EndpointRef) -> ColumnElement[bool]:
