@@ -65,7 +65,9 @@ def lint(
     config: Config = None,
 ) -> None:
     """Report every mistake in policy files, as file:line:column. Exits 1 if there are any."""
-    raise NotImplementedError
+    from rollout.cli.linting import lint_files
+
+    raise typer.Exit(lint_files(files, effective=effective, config=config))
 
 
 @app.command()

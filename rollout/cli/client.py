@@ -19,7 +19,7 @@ TIMEOUT = 15.0  # seconds for one answer: the API never waits for Azure
 MAX_ANSWER = 16 * 1024 * 1024  # bytes
 DEFAULT_CONFIG = "rollout.yaml"
 DEFAULT_LISTEN = "127.0.0.1:8123"
-DEFAULT_TOKEN_FILE = ".rollout/token"  # noqa: S105 - a path
+DEFAULT_TOKEN_FILE = ".rollout/api-token"  # noqa: S105 - a path
 #: Beside the token file: where the daemon really listens (its port may be 0 in the settings).
 ADDRESS_FILE = "daemon.json"
 

@@ -69,6 +69,7 @@ class Service:
         world: World,
         workspaces: Sequence[str],
         wake: Callable[[], None],
+        started: Callable[[EndpointRef], None],
         new_id: Callable[[], str],
     ) -> None:
         self.policies = policies
@@ -77,6 +78,7 @@ class Service:
         self._clock = clock
         self._workspaces = tuple(workspaces)
         self._wake = wake
+        self._started = started
         self._new_id = new_id
         self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
 
@@ -94,6 +96,7 @@ class Service:
         )
         self._store.create(rollout, events, ())
         self._wake()
+        self._started(ref)
         return rollout
 
     def _workspace_of(self, policy: Policy) -> str:
