@@ -15,7 +15,6 @@ from aiohttp import web
 
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.kql import TABLE, Answer, Engine
-from rollout.sandbox.metric_catalog import MetricsError
 from rollout.sandbox.metrics import MetricStore, parse_request
 from rollout.sandbox.monitor_bodies import (
     ArgumentError,
@@ -35,6 +34,7 @@ from rollout.sandbox.monitor_refusals import (
     logs_response,
     metrics_refusal,
     metrics_response,
+    no_subscription_role,
     spoil_metrics,
 )
 from rollout.sandbox.query_limits import AnswerCache, Budget
@@ -45,10 +45,6 @@ from rollout.sandbox.tokens import LOG_ANALYTICS, METRICS, Tokens
 INGEST_EVERY = 1.0  # real seconds, also when nobody asks: what waits stays bounded
 LONGEST_WAIT = 600.0  # seconds a query may take; 180 unless the caller says otherwise
 DEFAULT_WAIT = 180.0
-_NO_ROLE = (
-    "The client does not have authorization to perform action 'microsoft.insights/metrics/read' over scope "
-    "'/subscriptions/{}': Monitoring Reader is needed on the subscription."
-)
 
 
 class Monitor:
@@ -64,7 +60,6 @@ class Monitor:
         wall: Callable[[], float],
     ) -> None:
         """`wall` gives real seconds since 1970: lifetimes of tokens are real."""
-        self.subscription_role = True  # False: the caller has Monitoring Reader on resources only
         self.metrics = MetricStore(region=cloud.identity.region)
         self._cloud = cloud
         self._log = log
@@ -155,7 +150,7 @@ class Monitor:
         now = self._clock()
         try:
             self._caller(request, METRICS)
-            self._check_role(request.match_info["subscription"])
+            self._check_subscription(request.match_info["subscription"])
             fault = self._cloud.faults.monitor("metrics", now=now)
             refused = injected(fault, metrics=True)
             if refused is not None:
@@ -190,10 +185,9 @@ class Monitor:
         if given.casefold() != self._cloud.identity.log_workspace.casefold():
             raise LookupError(given)
 
-    def _check_role(self, subscription: str) -> None:
-        """The batch wants Monitoring Reader on the whole subscription, else 401 (not 403)."""
-        if not self.subscription_role or subscription.casefold() != self._cloud.identity.subscription_id.casefold():
-            raise MetricsError(_NO_ROLE.format(subscription), status=401, code="AuthorizationFailed")
+    def _check_subscription(self, given: str) -> None:
+        if given.casefold() != self._cloud.identity.subscription_id.casefold():
+            raise no_subscription_role(given)
 
     def _caller(self, request: web.Request, audiences: tuple[str, ...]) -> str:
         audiences = (self._cloud.identity.address, *audiences)

@@ -82,6 +82,16 @@ def timed_out() -> web.Response:
     return logs_response(error_json("GatewayTimeout", "Gateway timeout", inner), 504)
 
 
+def no_subscription_role(subscription: str) -> MetricsError:
+    """The batch wants Monitoring Reader on the whole subscription, else 401 (not 403)."""
+    return MetricsError(
+        "The client does not have authorization to perform action 'microsoft.insights/metrics/read' over scope "
+        f"'/subscriptions/{subscription}': Monitoring Reader is needed on the subscription.",
+        status=401,
+        code="AuthorizationFailed",
+    )
+
+
 def injected(fault: MonitorFault | None, *, metrics: bool = False) -> web.Response | None:
     """The answer of a fault that needs no look at the request; None of one that spoils a good answer."""
     response: web.Response | None = None
@@ -93,6 +103,8 @@ def injected(fault: MonitorFault | None, *, metrics: bool = False) -> web.Respon
             response = metrics_response({"error": said}, 529)
         case "error" if fault is not None and fault.status == 502:
             response = web.Response(status=502, text=GATEWAY_PAGE, content_type="text/html")
+        case "error" if fault is not None and fault.status == 401 and metrics:
+            response = metrics_refusal(no_subscription_role("(injected)"))
         case "error" if fault is not None:
             body = error_json("InternalServerError", "Internal server error (injected)")
             response = logs_response(body, fault.status)
