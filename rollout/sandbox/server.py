@@ -88,7 +88,7 @@ async def running(options: Options) -> AsyncIterator[Sandbox]:
         yield Sandbox(values=values, cloud=cloud, log=log, file=file)
     finally:
         file.unlink(missing_ok=True)
-        await runner.cleanup()
+        await _hang_up(runner)
 
 
 def build_app(
@@ -127,6 +127,17 @@ def without_proxy(before: str) -> str:
     """A NO_PROXY that names loopback: HTTPS_PROXY is honoured even for 127.0.0.1."""
     names = [name for name in before.split(",") if name]
     return ",".join(dict.fromkeys([*names, HOST, "localhost"]))
+
+
+async def _hang_up(runner: web.AppRunner) -> None:
+    """End the server, and the connections that clients still hold open: TLS would wait for each one's farewell."""
+    transports = [each.transport for each in runner.server.connections] if runner.server is not None else []
+    await runner.cleanup()
+    for transport in transports:
+        if transport is not None:
+            transport.abort()
+    await asyncio.sleep(0)  # lets the loop close their sockets
+    await asyncio.sleep(0)
 
 
 def _model(options: Options, *, identity: Identity, clock: WallClock) -> tuple[Cloud, TrafficLog]:

@@ -1,0 +1,171 @@
+"""A running sandbox for tests: the real server over HTTPS, in a thread with its own event loop.
+
+The rule: tests talk to it as any client does; `call` is for looking at the model behind it, on its own thread.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rollout.sandbox.cloud import Cloud
+from rollout.sandbox.resources import Timings
+from rollout.sandbox.server import Options, Sandbox, running, without_proxy
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.identity import ClientSecretCredential
+
+T = TypeVar("T")
+START_SECONDS = 60
+STOP_SECONDS = 20
+FAST = 600.0  # speed at which a traffic update takes about 40 ms and a deployment's creation about a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSandbox:
+    """A sandbox that answers: what its `sandbox.json` says, and clients for it."""
+
+    sandbox: Sandbox
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The contents of `sandbox.json`."""
+        return self.sandbox.values
+
+    @property
+    def file(self) -> Path:
+        """`sandbox.json` itself."""
+        return self.sandbox.file
+
+    @property
+    def address(self) -> str:
+        """`https://127.0.0.1:PORT`."""
+        return str(self.values["address"])
+
+    @property
+    def ca_file(self) -> str:
+        """The certificate authority to trust."""
+        return str(self.values["ca_file"])
+
+    @property
+    def secret(self) -> str:
+        """The client secret."""
+        return Path(self.values["client_secret_file"]).read_text(encoding="utf-8")
+
+    def call(self, question: Callable[[Cloud], T]) -> T:
+        """Ask the model something, on the server's own thread."""
+
+        async def ask() -> T:
+            return question(self.sandbox.cloud)
+
+        return asyncio.run_coroutine_threadsafe(ask(), self.loop).result(STOP_SECONDS)
+
+    def credential(
+        self, client_id: str | None = None, *, secret: str | None = None, **options: Any
+    ) -> "ClientSecretCredential":
+        """The service principal's credential; with another `client_id` that of a person."""
+        from azure.identity import ClientSecretCredential
+
+        return ClientSecretCredential(
+            self.values["tenant_id"],
+            client_id or self.values["client_id"],
+            secret or self.secret,
+            authority=self.address,
+            disable_instance_discovery=True,
+            connection_verify=self.ca_file,
+            **options,
+        )
+
+    def ml_client(self, client_id: str | None = None, **options: Any) -> "MLClient":
+        """An unmodified MLClient; `options` as polling_interval, read_timeout, retry_total."""
+        from azure.ai.ml import MLClient
+
+        address = self.address
+        metadata = {
+            "azure_portal": address,
+            "resource_manager": address,
+            "active_directory": address,
+            "aml_resource_id": "https://ml.azure.com",
+            "storage_endpoint": "core.windows.net",
+            "registry_discovery_endpoint": f"{address}/discovery",
+        }
+        return MLClient(
+            self.credential(client_id),
+            self.values["subscription_id"],
+            self.values["resource_group"],
+            self.values["workspace_name"],
+            cloud=f"Local-{address.rpartition(':')[2]}",  # unique: the first of a name wins in a process
+            cloud_metadata=metadata,
+            connection_verify=self.ca_file,
+            enable_telemetry=False,
+            **{"polling_interval": 0.05, **options},
+        )
+
+
+@contextmanager
+def local_sandbox(
+    folder: Path, *, speed: float = FAST, seed: bool = False, timings: Timings | None = None, chance: int = 1
+) -> Iterator[LocalSandbox]:
+    """A sandbox that runs until the block is left; its state is kept in `folder`."""
+    options = Options(state=folder, speed=speed, seed=seed, timings=timings or Timings(), chance=chance)
+    before = os.environ.get("NO_PROXY")
+    os.environ["NO_PROXY"] = without_proxy(before or "")
+    thread = _Thread(options)
+    try:
+        yield thread.started()
+    finally:
+        thread.stop()
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before
+
+
+class _Thread:
+    """The server's thread: starts it, hands out what runs, ends it."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._ready = threading.Event()
+        self._local: LocalSandbox | None = None
+        self._over: asyncio.Event | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+
+    def started(self) -> LocalSandbox:
+        self._thread.start()
+        if not self._ready.wait(START_SECONDS):
+            raise TimeoutError(f"the sandbox did not start within {START_SECONDS} s")
+        if self._local is None:
+            raise RuntimeError("the sandbox did not start") from self._error
+        return self._local
+
+    def stop(self) -> None:
+        if self._local is not None and self._over is not None and self._thread.is_alive():
+            self._local.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the sandbox did not stop within {STOP_SECONDS} s")
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # told to the test's thread
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._over = asyncio.Event()
+        async with running(self._options) as sandbox:
+            self._local = LocalSandbox(sandbox=sandbox, loop=asyncio.get_running_loop())
+            self._ready.set()
+            await self._over.wait()
