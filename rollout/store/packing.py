@@ -19,7 +19,7 @@ def pack(cell: Cell) -> bytes:
     """The bytes of a cell. Raises ValueError for a class, bucket or count that form 1 cannot hold."""
     unknown = set(cell.histograms) - set(PACKED_CLASSES)
     if unknown:
-        raise ValueError(f"cells of class {', '.join(sorted(unknown))} cannot be packed")
+        raise ValueError(f"a cell of class {', '.join(sorted(unknown))} cannot be packed")
     numbers = [FORM]
     for place, name in enumerate(PACKED_CLASSES):
         counts = sorted((bucket, count) for bucket, count in cell.histograms.get(name, {}).items() if count)
