@@ -37,6 +37,8 @@ class Cloud:
     metrics: str
     metrics_audience: str
     ca_file: str | None = None
+    connect_timeout: float = CONNECT_TIMEOUT
+    read_timeout: float = READ_TIMEOUT
 
     @property
     def is_sandbox(self) -> bool:
@@ -50,8 +52,8 @@ class Cloud:
     def options(self, **more: Any) -> dict[str, Any]:
         """What every SDK client of this cloud is made with."""
         options: dict[str, Any] = {
-            "connection_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
+            "connection_timeout": self.connect_timeout,
+            "read_timeout": self.read_timeout,
             "retry_total": CONNECTION_RETRIES,
             "retry_connect": CONNECTION_RETRIES,
             "retry_read": CONNECTION_RETRIES,

@@ -137,9 +137,9 @@ def _who_answered(error: Exception, said: Said) -> str:
 def _for_a_person(error: Exception, said: Said, remedy: str) -> str:
     if isinstance(error, ClientAuthenticationError) and said.status is None:
         return "Check `credential` in the settings: the identity, its secret or certificate, and its tenant."
-    if said.status in {401, 403} and remedy:
+    if said.status in {401, 403}:
         return f"{remedy} A new role assignment can take an hour to arrive."
-    return remedy
+    return remedy if said.status == 404 else ""
 
 
 def _is_from_azure_ml(error: Exception) -> bool:
