@@ -80,7 +80,7 @@ class _Error:
         later = self.not_yet()
         if later is not None:
             return f"not yet: {later}"
-        if self.value is None and self.kind not in {"missing", "extra_forbidden", "rule", "value_error"}:
+        if self.value is None and self.kind not in {"missing", "extra_forbidden", "rule"}:
             return "is empty: write a value, or take the line out"
         if self.kind in {"rule", "value_error"}:
             return str(self.context.get("message") or self.context.get("error"))
@@ -196,10 +196,10 @@ def _missing(error: _Error) -> str:
 
 def _choice(error: _Error) -> str:
     options = [str(option) for option in get_args(_annotation(error.model, error.path))]
-    listed = options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
     near = did_you_mean(str(error.value), options) if isinstance(error.value, str) else None
     if near and len(options) > 1:
-        return f"{show(error.value)} is none of {listed}; did you mean {near}?"
+        return f"{show(error.value)} is not one of {', '.join(options)}; did you mean {near}?"
+    listed = options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
     return f"{show(error.value)} cannot stand here: write {listed}"
 
 
@@ -239,7 +239,7 @@ def _number(error: _Error) -> str:
 
 def _bound(error: _Error) -> str:
     word, limit = next((word, error.context[name]) for name, word in _BOUNDS.items() if name in error.context)
-    return f"{show(error.value)} is out of range: write {word} {limit}"
+    return f"{show(error.value)} is out of range: write {word} {limit:g}"
 
 
 def _length(error: _Error) -> str:

@@ -20,7 +20,7 @@ _LINK = r"https?://[^\s\"'<>]{1,500}"
 
 def _azure_name(value: str) -> str:
     if not re.fullmatch(_AZURE, value):
-        shape = "3 or more letters, digits and single dashes, a letter first"
+        shape = "write 3 or more letters, digits and single dashes, a letter first"
         raise ValueError(f"{show(value)} is no name of an endpoint or deployment: {shape}")
     return value
 

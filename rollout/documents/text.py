@@ -238,7 +238,10 @@ class _Reader:
         if self.aliases > MAX_ALIASES:
             self.stop(event, f"more than {MAX_ALIASES} aliases: write the values out")
         if event.anchor not in self.anchors:
-            self.stop(event, f"*{event.anchor} names no anchor above it: write &{event.anchor} at the value it repeats")
+            self.stop(
+                event,
+                f"*{event.anchor} names no anchor above it: write &{event.anchor} at the value it repeats, or put it in quotes",
+            )
         anchored = self.anchors[event.anchor]
         if anchored is None:
             self.stop(event, f"*{event.anchor} stands inside the value that it repeats: write the value out")

@@ -137,7 +137,7 @@ def _read_check(value: object, info: ValidationInfo) -> object:
     if isinstance(value, Mapping | BaseModel) or (value is None and not info.context):
         return value
     if value is None:
-        raise ValueError("is empty: write `{max_increase: …}`, or off, or take the line out")
+        raise rule(((), "is empty: write `{max_increase: …}`, or off, or take the line out"))
     if value is False or value == "off":
         return None
     raise ValueError(f"{show(value)} cannot stand here: write `{{max_increase: …}}`, or off")

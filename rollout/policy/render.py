@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from rollout.documents.text import parse_scalar
 from rollout.documents.units import format_share
 from rollout.policy.model import (
     Approval,
@@ -69,10 +70,18 @@ def _items(step: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is equal instead of pointing at it."""
+    """Writes what `rollout.documents` reads; repeats what is equal instead of pointing at it."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """PyYAML leaves `08` and `1e3` plain, which read back as numbers."""
+        style = None if isinstance(parse_scalar(data), str) else "'"
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         return True
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def json_schema() -> dict[str, Any]:
