@@ -33,12 +33,13 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class _Section:
-    """A heading with what stands under it; `listed` for a list, `code` for something to copy."""
+    """A heading with what stands under it; `listed` for a list, `code` for something to copy, `link` for an address."""
 
     heading: str
     lines: Sequence[str]
     listed: bool = False
     code: bool = False
+    link: bool = False
 
 
 def render(alert: Alert) -> Message:
@@ -72,7 +73,7 @@ def _sections(facts: Mapping[str, Any]) -> Iterable[_Section]:
     yield _Section(heading="Started", lines=_started(facts))
     yield _Section(heading="Next", lines=_given(facts, "next"))
     yield _Section(heading="By hand", lines=_given(facts, "by_hand"), code=True)
-    yield _Section(heading="Runbook", lines=_given(facts, "runbook"))
+    yield _Section(heading="Runbook", lines=_given(facts, "runbook"), link=True)
 
 
 def _given(facts: Mapping[str, Any], key: str) -> list[str]:
@@ -156,7 +157,7 @@ def _plain(section: _Section) -> str:
 def _markdown(section: _Section) -> str:
     if section.code:
         return f"**{section.heading}**\n\n" + "\n".join(f"    {line}" for line in section.lines)
-    lines = [_escaped(line) for line in section.lines]
+    lines = [f"<{line}>" if section.link else _escaped(line) for line in section.lines]
     if not section.listed:
         return f"**{section.heading}:** {' '.join(lines)}"
     return f"**{section.heading}**\n\n" + "\n".join(f"- {line}" for line in lines)
