@@ -56,7 +56,7 @@ def culprits(looks: Collection[Look]) -> list[Key]:
         (look.criteria.source, check.name): look.part(check)
         for look in looks
         for check in look.criteria.checks
-        if look.evidence(check) >= 1.0
+        if look.evidence(check) > 1.0
     }
     loud = [key for key, part in parts.items() if part >= 0.5 * max(parts.values())]
     return sorted(loud, key=lambda key: -parts[key])
@@ -138,8 +138,9 @@ def harmed(looks: Collection[Look], marked: Collection[Key]) -> float:
     """
     sums = [0.0]
     for look in looks:
-        excess = {check.name: look.seen.checks[check.name].excess for check in look.criteria.checks if look.seen.checks}
-        timed_out = [excess[name] for source, name in marked if source == look.criteria.source and "latency" in name]
-        refused = sum(value for name, value in excess.items() if "latency" not in name)
-        sums.append(refused + max(timed_out, default=0.0))
+        excess = {name: state.excess for name, state in look.seen.checks.items()}
+        latency = {check.name for check in look.criteria.checks if check.quantile is not None}
+        blamed = {name for source, name in marked if source == look.criteria.source}
+        slow = [excess[name] for name in latency & blamed & excess.keys()]
+        sums.append(sum(excess[name] for name in excess.keys() - latency) + max(slow, default=0.0))
     return max(sums)

@@ -94,6 +94,7 @@ def _entered(state: SourceState, stage: Stage) -> SourceState:
         prove_from=prove_from,
         checks=checks,
         step_blocks=0,
+        step_minutes=0,
         step_baseline=0,
         step_candidate=0,
         baseline_durations={},
@@ -152,6 +153,7 @@ class _Fold:
         }
         if here:
             changes |= {"step_baseline": state.step_baseline + m, "step_candidate": state.step_candidate + n}
+            changes["step_minutes"] = state.step_minutes + (m + n > 0)
         if baseline and candidate and m and n:
             changes |= self._block(state, minute, baseline, candidate)
         return replace(state, **changes)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ SILENT_MINUTES = 5  # closed minutes without any row, where a row was to be expe
 SILENT_REQUESTS = 10.0  # … that many of them, at the rate of the hour before
 ROUTED_REQUESTS = 20.0  # requests the candidate should have had before their absence is a routing fault
 QUIET_MINUTES = 15  # … or minutes without one, however few were expected
+SPLIT_MINUTES = 3  # of a step, before its split is looked at
 SPLIT_Z, SPLIT_SPREAD = 4.0, 0.15  # chance, and the sd of the log-odds of a real split around the one asked for
 WORSE_FACTOR, WORSE_POINTS = 2.0, 0.01  # "got worse": surely above twice the usual share and a point
 UNEVEN = 2.0  # requests per instance this far apart: latency is compared under unequal load
@@ -86,7 +87,7 @@ def split_mismatch(state: SourceState, stage: Stage) -> str | None:
     """The candidate's observed share is not the one asked for: pinned clients, throttling, or another hand."""
     total = state.step_baseline + state.step_candidate
     asked = stage.traffic / 100
-    if not 0.0 < asked < 1.0 or total == 0:
+    if not 0.0 < asked < 1.0 or state.step_minutes < SPLIT_MINUTES or not state.step_candidate:
         return None
     observed = state.step_candidate / total
     variance = asked * (1.0 - asked)

@@ -44,6 +44,7 @@ class SourceState:
     since: int = -1  # of the step
     prove_from: int = -1  # the minute from which "not worse" is being shown
     step_blocks: int = 0
+    step_minutes: int = 0  # also those in which only one of the two had requests
     step_baseline: int = 0  # requests in this step's minutes, also those in which the candidate got none
     step_candidate: int = 0
     baseline_durations: Mapping[int, int] = field(default_factory=dict)  # this step's good answers

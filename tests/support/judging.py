@@ -66,7 +66,7 @@ class Traffic:
     per_minute: float = 600.0
     error: float = 0.01
     candidate_error: Callable[[int], float] | None = None  # defaults to `error`
-    candidate_slower: Callable[[int], float] = lambda minute: 1.0  # noqa: ARG005 - a factor on its durations
+    candidate_slower: Callable[[int], float] = lambda minute: 1.0  # a factor on its durations
     noise: float = 0.0  # sd of the log error rate of each deployment from minute to minute
     spread: float = 0.5  # sd of the log durations
     median: float = 80.0  # ms
