@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from rollout.documents.mistakes import collect, in_order
-from rollout.documents.models import Model
+from rollout.documents.models import BUILT, Model
 from rollout.documents.names import FileName, Guid, Name, Variable
 from rollout.documents.text import Document, read
 from rollout.documents.units import Duration, between, show
@@ -225,6 +225,8 @@ def _store(value: str) -> str:
 class Settings(Model):
     """Everything that a daemon is told."""
 
+    model_config = BUILT
+
     cloud: Cloud = Cloud.model_construct()
     credential: Credential = Credential.model_construct()
     workspaces: dict[Name, Workspace] = Field(default={}, max_length=100, validate_default=True)
@@ -277,11 +279,16 @@ def _overridden(document: Document, environ: Mapping[str, str]) -> Document:
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
         if not name.startswith(PREFIX) or path[0] not in Settings.model_fields:
             continue
-        try:
-            document = document.with_value(path, read(environ[name], file=f"{name} (environment)"))
-        except PolicyError as error:
-            document = replace(document, mistakes=(*document.mistakes, *error.mistakes))
+        document = document.with_value(path, _variable_value(environ[name], file=f"{name} (environment)"))
     return document
+
+
+def _variable_value(text: str, *, file: str) -> Document:
+    """What a variable means: YAML, so that lists and numbers can be given, or the text itself (`[::1]:8123`)."""
+    try:
+        return read(text, file=file)
+    except PolicyError:
+        return Document(file=file, value=text, values={}, keys={})
 
 
 def with_sandbox(settings: Settings, sandbox: Mapping[str, object]) -> Settings:

@@ -30,7 +30,7 @@ _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _INTEGER = re.compile(r"[-+]?[0-9]{1,15}")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,15}|[0-9]{1,15}\.[0-9]{0,15}|[0-9]{1,15}(?=[eE]))(?:[eE][-+]?[0-9]{1,2})?")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,25}|[0-9]{1,15}\.[0-9]{0,25}|[0-9]{1,15}(?=[eE]))(?:[eE][-+]?[0-9]{1,2})?")
 
 
 class Place(NamedTuple):

@@ -49,7 +49,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from rollout.documents.mistakes import rule
-from rollout.documents.models import Model
+from rollout.documents.models import BUILT, Model
 from rollout.documents.names import AzureName, Deployment, Link, Name
 from rollout.documents.text import Path
 from rollout.documents.units import (
@@ -94,6 +94,8 @@ class Approval(Model):
 
 class Step(Model):
     """A share of the traffic, held for its bake."""
+
+    model_config = BUILT
 
     traffic: Share
     bake: Bake
@@ -290,6 +292,8 @@ class Common(Model):
 
 class Policy(Common):
     """A policy as it is judged and pinned: see the module's docstring for every field."""
+
+    model_config = BUILT
 
     version: ClassVar[int] = 1
 

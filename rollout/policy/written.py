@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from rollout.documents.mistakes import collect, in_order, rule
-from rollout.documents.models import Model
+from rollout.documents.models import BUILT, Model
 from rollout.documents.names import Name
 from rollout.documents.text import Document, Path, read
 from rollout.documents.units import SHARE_SCHEMA, Bake, Share
@@ -101,6 +101,8 @@ DEFAULT_STEPS = tuple(WrittenStep.model_construct(traffic=share) for share in (5
 
 class PolicyFile(Common):
     """How the traffic of one online endpoint moves to a new deployment, and what stops it."""
+
+    model_config = BUILT
 
     schema_: str | None = Field(default=None, alias="$schema", description="Where the JSON Schema lies, for editors")
     name: Name | None = Field(default=None, description="What the policy is called; the endpoint's name by default")

@@ -24,7 +24,6 @@ from rollout.policy import (
     json_schema,
     parse_policy,
 )
-from rollout.policy.lint import lint
 
 POLICIES = Path(__file__).parents[2] / "policies"
 EXAMPLES = sorted(POLICIES.glob("*.yaml"))
@@ -397,7 +396,7 @@ def test_the_schema_refuses_what_the_parser_refuses(line: str) -> None:
     assert not SCHEMA.is_valid(yaml.safe_load(text))
 
 
-# --- the worked examples, and lint ---------------------------------------------------------------------------------
+# --- the worked examples -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -411,26 +410,3 @@ def test_the_worked_examples_are_right(path: Path) -> None:
 
 def test_the_worked_examples_are_all_there() -> None:
     assert [path.name for path in EXAMPLES] == ["approval.yaml", "canary.yaml", "two-lines.yaml"]
-
-
-def test_lint_tells_of_each_file_in_a_line_or_in_its_mistakes() -> None:
-    report = lint([("good.yaml", SMALLEST), ("bad.yaml", "endpoint_name: diners\nbake: 5\nholdback: 30%\n")])
-
-    assert report.lines == (
-        "good.yaml: fine: restaurant-recommender in 4 steps (5%, 25%, 50%, 100%), bakes of 1h15m in all",
-        "bad.yaml:2:7: bake: 5 is not a duration: it has no unit; write 5m for minutes or 5s for seconds",
-        "bad.yaml:3:11: holdback: 30% is out of range: write a whole percent between 0% and 20%",
-    )
-    assert report.mistakes == 2
-
-
-def test_lint_shows_what_a_policy_means_over_the_defaults_of_the_settings() -> None:
-    report = lint([("p.yaml", "endpoint_name: diners\n")], defaults={"holdback": "10%"}, effective=True)
-
-    assert report.lines[:2] == (
-        "---",
-        "# p.yaml: fine: diners in 4 steps (5%, 25%, 50%, 100%), bakes of 1h15m in all",
-    )
-    assert "holdback: 10%" in report.lines
-    assert "- {traffic: 100%, bake: 30m}" in report.lines
-    assert parse("\n".join(report.lines)) == parse("endpoint_name: diners\nholdback: 10%\n")
