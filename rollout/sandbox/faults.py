@@ -305,7 +305,21 @@ def _checked(plane: str, given: dict[str, Any]) -> Fault:
     for name in ("count", "status"):
         if given.get(name) is not None:
             given[name] = int(_number(name, given[name]))
+    _check_effective(given)
     return _PLANES[plane](**given)
+
+
+def _check_effective(given: dict[str, Any]) -> None:
+    """Refuse faults that would do nothing as written; a crash is over when its minutes are."""
+    kind = given["kind"]
+    if kind in ("crash", "cold_start", "delay") and not given.get("minutes"):
+        raise ValueError(f"minutes: {kind.replace('_', '-')} needs them: say how many")
+    if kind == "leak" and not given.get("extra_ms"):
+        raise ValueError("extra_ms: a leak needs it: say how many milliseconds more each minute")
+    if kind == "latency" and given.get("factor", 1.0) == 1.0 and not given.get("extra_ms"):
+        raise ValueError("factor: latency needs it, or extra_ms: say how much slower")
+    if kind == "crash":
+        given["until"] = given["since"] + timedelta(minutes=given["minutes"])
 
 
 def _number(name: str, value: object) -> float:

@@ -69,6 +69,7 @@ class Sandbox:
 async def running(options: Options) -> AsyncIterator[Sandbox]:
     """A sandbox that answers, until the block is left. Raises SettingsError where it cannot start."""
     folder = _folder(options.state)
+    _check_alone(folder)
     bound = _bind(options.port)
     identity = Identity(address=f"https://{HOST}:{bound.getsockname()[1]}")
     clock = WallClock(epoch=time.time(), speed=options.speed)
@@ -179,6 +180,22 @@ def _folder(state: Path) -> Path:
             f"The sandbox cannot keep its state in {state} ({error.strerror}): choose another folder with --state."
         ) from None
     return state.resolve()
+
+
+def _check_alone(folder: Path) -> None:
+    """One sandbox to a state folder; the file of one that was killed does not count."""
+    try:
+        values = json.loads((folder / "sandbox.json").read_text(encoding="utf-8"))
+        port = int(str(values["address"]).rpartition(":")[2])
+        os.kill(int(values["pid"]), 0)  # raises OSError where there is no such process
+        with socket.create_connection((HOST, port), timeout=1):
+            pass
+    except (OSError, ValueError, KeyError):
+        return
+    raise SettingsError(
+        f"A sandbox runs already with its state in {folder} (process {values.get('pid')}): "
+        "end it, or choose another folder with --state."
+    )
 
 
 def _bind(port: int) -> socket.socket:
