@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -64,7 +64,7 @@ def lint(
     ] = False,
     config: Config = None,
 ) -> None:
-    """Report every mistake in policy files, as file:line:column. Exits 1 if there are any."""
+    """Report every mistake in policy files. Exits 1 if there are any."""
     from rollout.cli.linting import lint_files
 
     raise typer.Exit(lint_files(files, effective=effective, config=config))
@@ -84,7 +84,10 @@ def daemon(
         Path | None, typer.Option("--config", help="The settings; else ROLLOUT_CONFIG or ./rollout.yaml.")
     ] = None,
 ) -> None:
-    """Run the daemon: it judges and moves traffic until it is stopped (SIGTERM or Ctrl-C)."""
+    """Run the daemon until SIGTERM or Ctrl-C.
+
+    It judges and moves traffic; leases are handed over on the way out. Exits 2 if the settings cannot be used.
+    """
     from rollout.daemon import run
 
     raise typer.Exit(run(config or Path(os.environ.get("ROLLOUT_CONFIG") or "rollout.yaml")))
@@ -98,28 +101,32 @@ def demo(
         Path | None, typer.Option("--state", help="Keep settings, logs and store in this folder; else a temporary one.")
     ] = None,
 ) -> None:
-    """Watch two rollouts against a local Azure: one is promoted, one rolls back. Exits 0 only if both do."""
-    _need_sandbox()
+    """Watch two rollouts on a local Azure: good and bad.
+
+    The first one is promoted, the second rolls back. Exits 0 only if both do.
+    """
+    _sandbox()
     from rollout.cli.demo.acts import run
 
     raise typer.Exit(run(output=output.value, rps=rps, state=state))
 
 
-def _commands(*, sandbox: bool) -> Any:
-    """All commands; those of the sandbox are imported only where one is asked for, and else listed by one line."""
-    if sandbox:
-        from rollout.sandbox.commands import app as local_azure
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def sandbox() -> None:
+    """Run a local Azure, send it load, inject faults."""
+    raise AssertionError("its commands are `_sandbox`'s: they are imported only where one is asked for")
 
-        app.add_typer(local_azure, name="sandbox")
-    else:
-        app.command("sandbox", help="Run a local Azure, for rehearsals and tests, and send it load and faults.")(
-            _listed
+
+def _sandbox() -> typer.Typer:
+    missing = [part for part in SANDBOX_PARTS if find_spec(part) is None]
+    if missing:
+        raise SettingsError(
+            f"The sandbox needs {', '.join(missing)}: install Rollout with its extra, azureml-rollout[sandbox]."
         )
-    return typer.main.get_command(app)
+    from rollout.sandbox.commands import app as local_azure
 
-
-def _listed() -> None:
-    """Stands for the sandbox's commands in the list of commands."""
+    found: typer.Typer = local_azure
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -130,10 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str]) -> int:
     try:
-        sandbox = words[:1] == ["sandbox"]
-        if sandbox:
-            _need_sandbox()
-        found = _commands(sandbox=sandbox).main(words, prog_name="rollout", standalone_mode=False)
+        local = words[:1] == ["sandbox"]
+        command = typer.main.get_command(_sandbox() if local else app)
+        name = "rollout sandbox" if local else "rollout"
+        found = command.main(words[1:] if local else words, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return found if isinstance(found, int) else 0
     except typer.TyperException as error:
@@ -160,11 +167,3 @@ def _usage(error: typer.TyperException) -> int:
 def _complain(error: RolloutError) -> None:
     look = look_of(sys.stderr)
     sys.stderr.write(look.paint("Error: ", "bad", "bold") + look.characters(error.message) + "\n")
-
-
-def _need_sandbox() -> None:
-    missing = [part for part in SANDBOX_PARTS if find_spec(part) is None]
-    if missing:
-        raise SettingsError(
-            f"The sandbox needs {', '.join(missing)}: install Rollout with its extra, azureml-rollout[sandbox]."
-        )

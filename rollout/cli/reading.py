@@ -85,7 +85,7 @@ def watch(
     timeout: Timeout = None,
     config: Config = None,
 ) -> None:
-    """Keep showing an endpoint's rollout until it ends; like status --watch."""
+    """Keep showing an endpoint's rollout until it ends."""
     status(endpoint, name, workspace, watch=True, wait=wait, timeout=timeout, output=Output.TABLE, config=config)
 
 
@@ -112,14 +112,17 @@ def alerts(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Show what became of the alerts, newest first: delivered, waiting, or given up (dead)."""
+    """Show what became of the alerts, newest first.
+
+    delivered, waiting, or dead (given up after a day, or refused).
+    """
     found = daemon(config).get("/v1/deliveries", endpoint=endpoint or name, workspace=workspace, state=state)
     now = moment(found["now"])
     show(found, render.deliveries(found["deliveries"], look_of(sys.stdout), now=now), output)
 
 
 def policies(output: Format = Output.TABLE, config: Config = None) -> None:
-    """Show the policies that the daemon has loaded, and the mistakes of those that it could not."""
+    """Show the daemon's policies and the mistakes in them."""
     found = daemon(config).get("/v1/policies")
     show(found, render.policies(found["policies"], look_of(sys.stdout)), output)
 

@@ -156,7 +156,7 @@ def _steps(view: View, look: Look) -> list[str]:
 def _bake(view: View, look: Look) -> list[str]:
     bake, requests = view["bake"], view["requests"]
     lines = []
-    if bake and not view["ended"]:
+    if view["started_at"] and not view["ended"]:
         room = 20
         filled = min(room, round(room * bake["blocks"] / max(1, bake["of"])))
         bar = look.paint("█" * filled, "info") + look.paint("░" * (room - filled), "quiet")

@@ -16,6 +16,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 #: Keys whose values never belong in a log.
 SECRET_KEYS = frozenset({"authorization", "client_secret", "key", "password", "secret", "token", "url"})
 HIDDEN = "***"
+#: Warns of what we tell ourselves, with a remedy.
+TOLD_BY_US = ("azure.identity",)
 QUIET = ("apscheduler", "azure", "urllib3", "uvicorn", "msal", "httpx", "apprise", "alembic", "asyncio")
 
 
@@ -67,7 +69,8 @@ def set_up(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    _quieten(QUIET)
+    _quieten(QUIET, logging.WARNING)
+    _quieten(TOLD_BY_US, logging.ERROR)
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger("rollout")
     return logger
 
@@ -75,14 +78,28 @@ def set_up(
 def _formatter(shared: list[Processor], secrets: Secrets, *, terminal: bool) -> logging.Formatter:
     last: list[Processor]
     if terminal:
-        last = [secrets, structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=0)]
+        last = [
+            structlog.processors.format_exc_info,
+            secrets,
+            structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=0),
+        ]
     else:
-        last = [structlog.processors.format_exc_info, secrets, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        last = [
+            structlog.processors.format_exc_info,
+            secrets,
+            _in_order,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
 
 
-def _quieten(names: Iterable[str]) -> None:
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When, how bad, what; then the rest."""
+    return {**{name: event[name] for name in ("at", "level", "event") if name in event}, **event}
+
+
+def _quieten(names: Iterable[str], level: int) -> None:
     for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(level)
