@@ -52,9 +52,15 @@ class Case:
         return bool(checks) and all(self.deciding.not_worse(check) >= self.proof for check in checks)
 
     @property
+    def sized(self) -> bool:
+        """These are the first minutes of the first step, at a share sized down from its own."""
+        first, last = self.policy.steps[0].traffic, 100 - self.policy.holdback
+        return self.stage.step == 0 and self.stage.retreated_since is None and self.stage.traffic < min(first, last)
+
+    @property
     def enough_requests(self) -> bool:
-        """The candidate had as many requests in this step as the policy asks for."""
-        return self.deciding.closed.step_candidate >= self.policy.min_requests
+        """The candidate had as many requests in this step as the policy asks for; its sized-down minutes are no step."""
+        return self.sized or self.deciding.closed.step_candidate >= self.policy.min_requests
 
     @property
     def comparable(self) -> bool:

@@ -110,7 +110,7 @@ def _in_step(known: CheckState, state: SourceState) -> Shown:
 
 def _in_run(known: CheckState) -> Shown:
     """What speaks for the fault is told from the minute since which it does, whatever the step."""
-    return known.run, known.run_baseline, known.run_candidate
+    return known.run, known.run_baseline or {}, known.run_candidate or {}
 
 
 def _rates(check: Check, counts: Counts, stable: Histogram, ours: Histogram) -> tuple[Rate, Rate, float | None]:

@@ -228,11 +228,12 @@ class _Fold:
 def _run(state: CheckState, counts: Counts, cells: Sequence[Cell], *, anew: bool) -> CheckState:
     """With one more block in the run that speaks for a fault, or the first of a new one."""
     if anew:
-        state = state._replace(run=NOTHING, run_baseline={}, run_candidate={})
+        state = state._replace(run=NOTHING, run_baseline=None, run_candidate=None)
     state = state._replace(run=state.run.plus(counts))
     if not cells:
         return state
-    theirs, ours = _added(state.run_baseline, answered(cells[0])), _added(state.run_candidate, answered(cells[1]))
+    theirs = _added(state.run_baseline or {}, answered(cells[0]))
+    ours = _added(state.run_candidate or {}, answered(cells[1]))
     return state._replace(run_baseline=theirs, run_candidate=ours)
 
 

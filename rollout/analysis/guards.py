@@ -50,7 +50,7 @@ def stable_above_maximum(state: CheckState, check: Check) -> bool:
 
 def no_data(series: Series | None, stage: Stage, now: int, source: str) -> str | None:
     """Why nothing can be judged: the source was not read, or is silent about both deployments."""
-    if series is None:
+    if series is None or series.read_at <= 0:
         return f"no data: the {source} were not read yet"
     unread = now - series.read_at
     if unread > UNREAD_MINUTES:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from rollout.analysis.evidence import NOTHING, Counts, Process
@@ -29,8 +29,8 @@ class CheckState(NamedTuple):
     run: Counts = (
         NOTHING  # the blocks since the evidence's change point, while it speaks for a fault; else the last block
     )
-    run_baseline: Mapping[int, int] = MappingProxyType({})  # latency: the durations in them
-    run_candidate: Mapping[int, int] = MappingProxyType({})
+    run_baseline: Mapping[int, int] | None = None  # latency: the durations in them
+    run_candidate: Mapping[int, int] | None = None
     half_bad: int = 0  # blocks in a row in which half of the candidate's requests were bad
 
 

@@ -25,10 +25,8 @@ def told(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
 
 
 def _step(case: Case) -> str:
-    steps = case.policy.steps
-    where = f"step {case.stage.step + 1} of {len(steps)}"
-    sized = case.stage.step == 0 and len(steps) > 1 and case.stage.traffic < steps[0].traffic
-    return f"The first minutes of {where}" if sized else sentences.capital(where)
+    where = f"step {case.stage.step + 1} of {len(case.policy.steps)}"
+    return f"The first minutes of {where}" if case.sized else sentences.capital(where)
 
 
 def _passed(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:

@@ -36,7 +36,7 @@ class Series:
     candidate: Mapping[int, Cell]
     closed_before: int  # minutes below this one are closed: they can no longer change
     steady: frozenset[int] = frozenset()  # open minutes seen unchanged twice
-    read_at: int  # minute of the last successful read
+    read_at: int  # minute of the last successful read; 0 where there was none
     history: Mapping[int, Cell] = field(
         default_factory=dict
     )  # stable's closed cells of the hour before the rollout (logs only)

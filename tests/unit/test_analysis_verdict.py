@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.verdict import Judgement, Pair, Reason, Series, Stage, Verdict, begin, judge
@@ -91,6 +92,13 @@ def test_too_few_requests_hold_a_finished_bake() -> None:
     _, verdict = look(RETREATING, minutes(cell(90), 10), minutes(cell(10), 10), history=HISTORY)
     assert (verdict.action, verdict.reason) == ("hold", Reason.REQUESTS)
     assert "100 of the 300 requests" in verdict.sentence
+
+
+def test_the_sized_down_first_minutes_pass_without_a_steps_requests() -> None:
+    at = stage(traffic=2, bake=5)
+    _, verdict = look(RETREATING, minutes(cell(490), 5), minutes(cell(10), 5), at=at, history=HISTORY)
+    assert (verdict.action, verdict.requests.candidate) == ("pass", 50)
+    assert verdict.sentence.startswith("The first minutes of step 1 of 3 passed: ")
 
 
 def test_doubt_holds_a_finished_bake() -> None:
@@ -250,9 +258,12 @@ def test_latency_has_a_maximum_too() -> None:
 
 
 def test_nothing_read_is_no_data() -> None:
-    judgement, verdict = judge(begin(RETREATING), policy=RETREATING, stage=stage(), series=[], now=START + 30)
-    assert (verdict.action, verdict.reason) == ("hold", Reason.NO_DATA)
-    assert judgement == begin(RETREATING)
+    unread = [logs({}, {}, closed_before=0, read_at=0)]
+    for series in ([], unread):
+        _, verdict = judge(begin(RETREATING), policy=RETREATING, stage=stage(), series=series, now=START + 30)
+        assert (verdict.action, verdict.reason) == ("hold", Reason.NO_DATA)
+        assert "the logs were not read yet" in verdict.sentence
+        assert verdict.blocks == 0
 
 
 def test_a_silent_pipe_is_no_data_even_when_the_bake_is_over() -> None:
@@ -507,6 +518,8 @@ def test_a_judgement_survives_json_exactly() -> None:
     series = logs(stable, candidate, history=HISTORY)
     one = judge(judgement, policy=RETREATING, stage=stage(), series=[series], now=START + 12)
     assert judge(loaded, policy=RETREATING, stage=stage(), series=[series], now=START + 12) == one
+    stored = TypeAdapter(Judgement)
+    assert stored.validate_json(stored.dump_json(judgement)) == judgement
     with pytest.raises(ValueError, match="version 99"):
         Judgement.load(judgement.dump().replace('"version":1', '"version":99'))
 
