@@ -8,6 +8,7 @@ random generator are given.
 import heapq
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -133,6 +134,10 @@ class Ingestion:
             at, _, row = heapq.heappop(self._waiting)
             rows.append((at, row))
         return rows
+
+    def __iter__(self) -> Iterator[TrafficRow]:
+        """The rows that have not arrived yet, in no order."""
+        return (row for _, _, row in self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
