@@ -107,7 +107,7 @@ class Scene:
 
     def _start_load(self) -> None:
         home = str(self.state / "sandbox")
-        rate = ("--rps", str(self.rps), "--duration", str(LOAD_SECONDS))
+        rate = ("--rps", str(self.rps), "--duration", f"{LOAD_SECONDS}s")
         self._spawn("load", "sandbox", "load", "--state", home, *rate, "-o", "json")
 
     def _daemon(self) -> None:
@@ -120,7 +120,14 @@ class Scene:
 
     def await_daemon(self) -> None:
         """Until the daemon answers."""
-        self.wait(lambda: _answers(self.client), "the daemon")
+        self.wait(self._answers, "the daemon")
+
+    def _answers(self) -> bool:
+        try:
+            self.client.get("/v1/policies")
+        except RolloutError:
+            return False
+        return True
 
     def deploy(self, file: str) -> "Deploying":
         """Begin to create or update a deployment from a sample file, through the Azure SDK."""
@@ -173,14 +180,6 @@ class Deploying:
         """Azure says it is ready. Raises UnavailableError if it failed."""
         self.scene.check()
         return self.process.poll() == 0
-
-
-def _answers(client_of: Client) -> bool:
-    try:
-        client_of.get("/v1/policies")
-    except RolloutError:
-        return False
-    return True
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
