@@ -17,7 +17,7 @@ from aiohttp import web
 from rollout.sandbox import bodies, rules
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, ArmTarget
-from rollout.sandbox.resources import Actor, AssetKind, Endpoint, Operation, Status
+from rollout.sandbox.resources import Actor, AssetKind, Endpoint, Operation, State, Status
 from rollout.sandbox.throttle import Buckets, kind_of
 from rollout.sandbox.tokens import Tokens
 
@@ -131,7 +131,9 @@ class Gate:
         if fault.kind == "throttle":
             raise rules.throttled(fault.retry_after)
         if fault.kind == "conflict":
-            raise rules.conflict(request.match_info.get("endpoint", "of this workspace"))
+            endpoint = request.match_info.get("endpoint", "of this workspace")
+            deploying = "deployment" in request.match_info  # seen on Azure even right after `Succeeded`
+            raise rules.conflict_deployment(endpoint, State.UPDATING) if deploying else rules.conflict(endpoint)
         if fault.status == 502:
             return web.Response(status=502, text=GATEWAY_PAGE, content_type="text/html")
         raise rules.Refusal(fault.status, fault.code, fault.message)

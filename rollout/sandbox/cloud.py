@@ -162,7 +162,7 @@ class Cloud:
         if old is not None and old.state.busy:
             raise rules.conflict(parent.name)
         if parent.state.busy or not parent.created:
-            raise rules.conflict_deployment(parent)
+            raise rules.conflict_deployment(parent.name, parent.state)
         if old is None:
             self._check_new_deployment(parent, name)
         return self._write_deployment(parent.name, name, old, wish=wish, actor=actor)

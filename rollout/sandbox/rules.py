@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rollout.sandbox.resources import Deployment, DeploymentSpec, Endpoint, EndpointSpec, Identity, Traffic
+from rollout.sandbox.resources import Deployment, DeploymentSpec, EndpointSpec, Identity, State, Traffic
 
 NAME = re.compile(r"[A-Za-z](-?[A-Za-z0-9])*")
 NAME_LENGTHS = range(3, 33)
@@ -76,11 +76,9 @@ def conflict(endpoint: str) -> Refusal:
     return Refusal(409, "Conflict", cause, [("Conflict", cause)])
 
 
-def conflict_deployment(endpoint: Endpoint) -> Refusal:
+def conflict_deployment(endpoint: str, state: State) -> Refusal:
     """409 of a write to a deployment whose endpoint is busy."""
-    cause = (
-        f"Cannot create a deployment in endpoint {endpoint.name} because it is in {endpoint.state} provisioning state."
-    )
+    cause = f"Cannot create a deployment in endpoint {endpoint} because it is in {state} provisioning state."
     return Refusal(409, "Conflict", cause, [("Conflict", cause)])
 
 
