@@ -77,6 +77,7 @@ class EndpointState:
     tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
     last_modified_by: str | None = None
     last_modified_at: datetime | None = None
+    failure: str | None = None  # why our last write to it failed, in Azure's words
 
     @property
     def settled(self) -> bool:
