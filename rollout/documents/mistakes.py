@@ -6,7 +6,7 @@ the person who wrote the file. What is planned but not built is refused as "not 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from rollout.documents.text import Document, Path, show_key
+from rollout.documents.text import MAX_MISTAKES, Document, Path, show_key
 from rollout.documents.units import show
 from rollout.errors import Mistake
 
@@ -35,16 +35,17 @@ def rule(*broken: tuple[Path, str]) -> ValidationError:
 
 
 def collect(error: ValidationError, document: Document, *, model: type[BaseModel], later: Later) -> list[Mistake]:
-    """Every error as a mistake, in the order of the file."""
-    found = [
-        _mistake(_Error(line=line, model=model, later=later), document) for line in error.errors(include_url=False)
-    ]
-    return in_order(found)
+    """Every error as a mistake with its place in the document, to be put `in_order` with the document's own."""
+    lines = error.errors(include_url=False)
+    return [_mistake(_Error(line=line, model=model, later=later), document) for line in lines]
 
 
 def in_order(mistakes: Iterable[Mistake]) -> list[Mistake]:
-    """As they stand in the file, each once."""
-    return sorted(dict.fromkeys(mistakes), key=lambda one: (one.file, one.line, one.column, one.path))
+    """As they stand in the file, each once; of very many the first, and how many follow."""
+    found = sorted(dict.fromkeys(mistakes), key=lambda one: (one.file, one.line, one.column, one.path))
+    rest = found[MAX_MISTAKES:]
+    more = [replace(rest[0], path="", message=f"and {len(rest)} more mistakes from here on")] if rest else []
+    return found[:MAX_MISTAKES] + more
 
 
 def _mistake(error: "_Error", document: Document) -> Mistake:

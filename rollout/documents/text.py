@@ -18,7 +18,10 @@ from rollout.errors import Mistake, PolicyError
 MAX_CHARACTERS = 256_000
 MAX_DEPTH = 20
 MAX_ALIASES = 50
+MAX_MISTAKES = 100
 MAX_VALUES = 10_000  # counted with the values that aliases repeat
+
+_TOO_DEEP = f"nested more than {MAX_DEPTH} deep: nothing that is read here is"
 
 Path = tuple[str | int, ...]
 
@@ -202,7 +205,7 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             return parse_scalar(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
-            self.stop(event, f"nested more than {MAX_DEPTH} deep: nothing that is read here is")
+            self.stop(event, _TOO_DEEP)
         return self.mapping(events, path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(events, path)
 
     def mapping(self, events: Iterator[yaml.Event], path: Path) -> dict[str, object]:
@@ -216,10 +219,10 @@ class _Reader:
                 first = self.keys[*path, key]
                 message = f"stands twice: line {first.line} has it already; take one of them out"
                 self.note(event, (*path, key), message)
-                _skip(value_event, events)
+                self.skip(value_event, events)
             elif key == "<<":
                 self.note(event, (*path, key), "merge keys are not read here: write the fields out")
-                _skip(value_event, events)
+                self.skip(value_event, events)
             else:
                 self.keys[*path, key] = self.at(event)
                 found[key] = self.node(value_event, events, (*path, key))
@@ -249,6 +252,18 @@ class _Reader:
         self.grow(event, size)
         return value
 
+    def skip(self, event: yaml.Event, events: Iterator[yaml.Event]) -> None:
+        """Pass over the value that begins with this event, within the same limits."""
+        depth = 0
+        while True:
+            self.grow(event, 1)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+            if depth > MAX_DEPTH:
+                self.stop(event, _TOO_DEEP)
+            event = next(events)
+
     def grow(self, event: yaml.Event, size: int) -> None:
         self.count += size
         if self.count > MAX_VALUES:
@@ -272,6 +287,8 @@ class _Reader:
 
     def note(self, event: yaml.Event, path: Path, message: str) -> None:
         """A mistake after which reading goes on."""
+        if len(self.mistakes) == MAX_MISTAKES:
+            self.stop(event, f"more than {MAX_MISTAKES} mistakes: mend the ones above first")
         place = self.at(event)
         self.mistakes.append(
             Mistake(file=self.file, line=place.line, column=place.column, path=format_path(path), message=message)
@@ -323,13 +340,3 @@ class _Reader:
         if problem.startswith("did not find expected"):
             return "this line does not fit the lines above: check its indentation, and the `:` after each field's name"
         return f"this is not YAML: {problem or 'it cannot be read'}"
-
-
-def _skip(event: yaml.Event, events: Iterator[yaml.Event]) -> None:
-    """Pass over the value that begins with this event."""
-    depth = 0
-    while True:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth == 0:
-            return
-        event = next(events)

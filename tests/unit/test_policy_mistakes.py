@@ -352,6 +352,14 @@ def test_all_mistakes_of_a_file_are_told_at_once_in_its_order() -> None:
     assert [mistake.line for mistake in told] == [1, 1, 2, 3, 4]
 
 
+def test_of_very_many_mistakes_the_first_are_told_and_how_many_follow() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy("endpoint_name: diners\n" + "".join(f"field_{at}: 1\n" for at in range(250)), file="p.yaml")
+
+    assert len(caught.value.mistakes) == 101
+    assert str(caught.value.mistakes[-1]) == "p.yaml:102:1: and 150 more mistakes from here on"
+
+
 def test_what_the_defaults_of_the_settings_get_wrong_is_told_as_theirs() -> None:
     defaults = {"holdback": "50%", "checks": {"error_rate": {"max": 0.05}}}
 
