@@ -82,7 +82,7 @@ class Courier:
                 if self._closing.is_set() or not self._attempt(channel, delivery):
                     return
             except RolloutError as error:  # of the store: the attempt is not on record, so it is made again
-                self._log.error("alert not recorded", channel=channel, alert=delivery.alert.id, error=error.message)
+                self._log.error("alert not recorded", channel=channel, alert=delivery.alert.id, reason=error.message)
                 return
 
     def _attempt(self, channel: str, delivery: Delivery) -> bool:
@@ -94,9 +94,9 @@ class Courier:
             next_at = self._next_attempt(delivery, error)
             self._store.delivery_failed(delivery, error=error.message, next_at=next_at)
             if next_at is None:
-                self._log.error("alert given up", **about, error=error.message)
+                self._log.error("alert given up", **about, reason=error.message)
             else:
-                self._log.warning("alert not delivered", **about, error=error.message, next_at=next_at.isoformat())
+                self._log.warning("alert not delivered", **about, reason=error.message, next_at=next_at.isoformat())
             return next_at is None
         self._store.delivered(delivery, now=self._clock.now())
         self._log.info("alert delivered", **about)

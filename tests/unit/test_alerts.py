@@ -362,7 +362,7 @@ def test_attempts_differ_in_their_time_and_signature_alone(post: Post, hook: Hoo
 
     assert post.states() == {("hook", "a1"): ("delivered", 3)}
     assert post.told() == ["alert not delivered", "alert not delivered", "alert delivered"]
-    assert "put the final address in the settings" in post.log.entries[1]["error"]
+    assert "put the final address in the settings" in post.log.entries[1]["reason"]
     first, second, third = hook.requests
     assert first.body == second.body == third.body
     assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
