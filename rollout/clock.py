@@ -22,9 +22,7 @@ class WallClock:
 
     def now(self) -> datetime:
         """The time on this clock, UTC."""
-        return datetime.fromtimestamp(self.epoch, UTC) + timedelta(
-            seconds=(time.time() - self.epoch) * self.speed
-        )
+        return datetime.fromtimestamp(self.epoch, UTC) + timedelta(seconds=(time.time() - self.epoch) * self.speed)
 
     def monotonic(self) -> float:
         """Seconds on this clock since some moment; never runs backwards."""
