@@ -8,13 +8,13 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rollout.azure.arm import WorkspaceResources
+from rollout.azure.azure_ml import ml_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.endpoints import AzureEndpoints
-from rollout.azure.quiet import hush, import_azure_ml
 from rollout.errors import SettingsError
 from rollout.ports import Clock, Endpoints, Telemetry
 from rollout.settings import Credential, Workspace
@@ -67,27 +67,21 @@ def connect(
     return azure
 
 
+def endpoints_of(cloud: Cloud, identity: "TokenCredential", workspace: Workspace, *, name: str) -> AzureEndpoints:
+    """The endpoints of one workspace, which the settings call `name`."""
+    client = ml_client(cloud, identity, workspace)
+    resources = WorkspaceResources(client, resource_group=workspace.resource_group, workspace=workspace.workspace_name)
+    return AzureEndpoints(resources, workspace=name)
+
+
 def _endpoints(
     cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], undo: ExitStack
 ) -> Mapping[str, Endpoints]:
-    azure_ml = import_azure_ml()
     found: dict[str, Endpoints] = {}
     for name, workspace in workspaces.items():
-        client = azure_ml.MLClient(
-            identity,
-            workspace.subscription_id,
-            workspace.resource_group,
-            workspace.workspace_name,
-            enable_telemetry=False,
-            show_progress=False,
-            **cloud.options(cloud=cloud.name, **_metadata(cloud)),
-        )
-        resources = WorkspaceResources(
-            client, resource_group=workspace.resource_group, workspace=workspace.workspace_name
-        )
-        undo.callback(resources.close)
-        found[name] = AzureEndpoints(resources, workspace=name)
-    hush()
+        endpoints = endpoints_of(cloud, identity, workspace, name=name)
+        undo.callback(endpoints.close)
+        found[name] = endpoints
     return found
 
 
@@ -125,21 +119,6 @@ def _metrics(
 
 def _calls(clock: Clock, chance: random.Random) -> Calls:
     return Calls(monotonic=clock.monotonic, chance=chance)
-
-
-def _metadata(cloud: Cloud) -> dict[str, Any]:
-    """What azure-ai-ml must be told about a cloud that it does not know."""
-    if not cloud.is_sandbox:
-        return {}
-    unused = ("azure_portal", "aml_resource_id", "registry_discovery_endpoint")
-    return {
-        "cloud_metadata": {
-            **dict.fromkeys(unused, f"{cloud.resource_manager}/"),
-            "resource_manager": f"{cloud.resource_manager}/",
-            "active_directory": f"{cloud.authority}/",
-            "storage_endpoint": "core.windows.net",
-        }
-    }
 
 
 def _closer(identity: "TokenCredential") -> Callable[[], None]:

@@ -108,6 +108,10 @@ class AzureEndpoints:
             _check(state, split, pair=pair, replacing=replacing)
             self._put(name, with_split(item, split, note=note), split, still_ours=still_ours)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._resources.close()
+
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _read(self, name: str) -> Any:

@@ -40,6 +40,8 @@ _BUSY = re.compile(
 _SECRET = re.compile(
     r"eyJ[\w-]+\.[\w-]+(\.[\w-]*)?|(?<=Bearer )\S+|(?<=sig=)[^&\s]+|(?<=client_secret=)[^&\s]+", re.IGNORECASE
 )
+#: azure-identity gives every failure one type; what Microsoft Entra ID itself refused carries its code, and these pass.
+_REFUSED_TOKEN = re.compile(r"AADSTS(?!(?:90006|90012|90024|90033)\b)\d+")
 _NOT_THE_SHAPE = (ValueError, LookupError, TypeError, AttributeError)
 
 
@@ -73,6 +75,8 @@ def translated(error: Exception, *, doing: str, remedy: str = "", write: bool = 
     """Our error for an SDK's: see the module's rule."""
     said = what_azure_said(error)
     sentence = f"Cannot {doing}: {_who_answered(error, said)}."
+    if _is_about_a_token(error, said):
+        sentence += " Check `credential` in the settings: the identity, its secret or certificate, and its tenant."
     if said.status in THROTTLED:
         return ThrottledError(f"{sentence} It is tried again later.", retry_after=retry_after(error))
     if said.status == 409 or _BUSY.search(said.message):
@@ -80,7 +84,7 @@ def translated(error: Exception, *, doing: str, remedy: str = "", write: bool = 
     if _time_heals(error, said):
         unknown = " Whether Azure did it is not known until the endpoint is read again." if write else ""
         return UnavailableError(f"{sentence}{unknown} It is tried again.")
-    return RefusedError(f"{sentence} {_for_a_person(error, said, remedy)}".rstrip())
+    return RefusedError(f"{sentence} {_for_a_person(said, remedy)}".rstrip())
 
 
 def is_passing(error: BaseException) -> bool:
@@ -115,17 +119,21 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _time_heals(error: Exception, said: Said) -> bool:
-    if isinstance(error, ClientAuthenticationError) or _is_from_azure_ml(error):
-        return said.status is not None and said.status >= 500
-    if said.status is None or said.status == 408 or said.status >= 500:
-        return True
-    return said.status < 400 and said.code in PASSING_CODES | {""}
+    if _is_about_a_token(error, said):
+        return not _REFUSED_TOKEN.search(said.message)
+    if said.status is None:
+        return not _is_from_azure_ml(error)
+    return said.status == 408 or said.status >= 500 or (said.status < 400 and said.code in PASSING_CODES | {""})
+
+
+def _is_about_a_token(error: Exception, said: Said) -> bool:
+    return isinstance(error, ClientAuthenticationError) and said.status is None
 
 
 def _who_answered(error: Exception, said: Said) -> str:
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return f"no answer from Azure ({said.message})"
-    if isinstance(error, ClientAuthenticationError) and said.status is None:
+    if _is_about_a_token(error, said):
         return f"no token for this identity ({said.message})"
     if isinstance(error, HttpResponseError) and said.status is not None:
         return f"Azure answered {said}"
@@ -134,9 +142,7 @@ def _who_answered(error: Exception, said: Said) -> str:
     return f"azure-ai-ml refused ({said.message})" if _is_from_azure_ml(error) else said.message
 
 
-def _for_a_person(error: Exception, said: Said, remedy: str) -> str:
-    if isinstance(error, ClientAuthenticationError) and said.status is None:
-        return "Check `credential` in the settings: the identity, its secret or certificate, and its tenant."
+def _for_a_person(said: Said, remedy: str) -> str:
     if said.status in {401, 403}:
         return f"{remedy} A new role assignment can take an hour to arrive."
     return remedy if said.status == 404 else ""

@@ -75,7 +75,9 @@ def with_split(item: Any, split: Split, *, note: str | None) -> dict[str, Any]:
     body = _mapping(item, "the endpoint")
     properties = _mapping(body.get("properties"), "properties")
     sent = {key: value for key, value in body.items() if key not in _READ_ONLY}
-    sent["properties"] = {key: value for key, value in properties.items() if key not in _READ_ONLY_PROPERTIES}
+    sent["properties"] = {
+        key: value for key, value in properties.items() if key not in _READ_ONLY_PROPERTIES and value is not None
+    }
     sent["properties"]["traffic"] = split.as_traffic()
     sent["tags"] = _tags(_optional_mapping(body.get("tags")), note)
     if body.get("identity") is not None:
