@@ -6,6 +6,7 @@ The rule: the endpoint's name is the handle of every verb, as a word or with `-n
 import getpass
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,23 +86,18 @@ def say(sentence: str) -> None:
     sys.stdout.flush()
 
 
-_UNITS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
 def seconds(text: str | None) -> float | None:
     """`90s`, `30m`, `1h30m`, `2d` or plain seconds."""
     if text is None:
         return None
-    total, digits = 0.0, ""
-    for character in text.strip().lower():
-        if character.isdigit() or character == ".":
-            digits += character
-        elif character in _UNITS and digits:
-            total += float(digits) * _UNITS[character]
-            digits = ""
-        else:
-            raise PolicyError(f"--timeout {text} is not a time: write 90s, 30m, 1h30m or 8h.")
-    return total + (float(digits) if digits else 0.0)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise PolicyError(f"--timeout {text} is not a time: write 90s, 30m, 1h30m or 8h.")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def outcome_code(view: Mapping[str, Any]) -> int | None:

@@ -142,15 +142,20 @@ def _steps(view: View, look: Look) -> list[str]:
     parts = []
     for step in view["steps"]:
         icon, style = STEPS[step["state"]]
-        words = "approval" if step["traffic"] is None else f"{step['traffic']}{THIN}%"
+        words = f"{step['traffic']}{THIN}%" + (" after approval" if step["approve"] and step["state"] != "done" else "")
         parts.append(look.paint(f"{icon} {words}", style, *(["bold"] if step["state"] == "now" else [])))
+    return _flow("Steps", parts, "   ", look)
+
+
+def _flow(label: str, parts: Sequence[str], gap: str, look: Look) -> list[str]:
+    """The parts behind a label, in as many lines as they need."""
     lines: list[str] = []
     for part in parts:
-        if lines and cells(lines[-1]) + 3 + cells(part) <= look.width - LABEL:
-            lines[-1] += f"   {part}"
+        if lines and cells(lines[-1] + gap + part) <= look.width - LABEL:
+            lines[-1] += gap + part
         else:
             lines.append(part)
-    return [_row("Steps" if index == 0 else "", line, look) for index, line in enumerate(lines)]
+    return [_row("" if index else label, line, look) for index, line in enumerate(lines)]
 
 
 def _bake(view: View, look: Look) -> list[str]:
@@ -178,43 +183,55 @@ def _next(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
         parts.append(f"decision {ahead(decision, now=now, zone=zone)}")
     if done:
         parts.append(f"promoted {ahead(done, now=now, zone=zone)} if all goes well")
-    text = "  ·  ".join(parts)
     if view["clock"]["speed"] != 1:
-        text += look.paint(f"  ·  clock × {view['clock']['speed']:g}", "quiet")
-    if LABEL + cells(text) > look.width and len(parts) > 1:
-        return [_row("Next", parts[0], look), _row("", parts[1], look)]
-    return [_row("Next", text, look)]
+        parts.append(look.paint(f"clock × {view['clock']['speed']:g}", "quiet"))
+    return _flow("Next", parts, "  ·  ", look)
+
+
+#: The columns of checks that narrow terminals do without, the least missed first.
+_SPARE = ((), ("source",), ("source", "allowed"), ("source", "allowed", "evidence"))
 
 
 def _checks(view: View, look: Look) -> list[str]:
-    """One row for each check and source: both numbers with their counts, then its sentence where there is room."""
+    """One row for each check and source, both numbers with their counts; below it what speaks against the candidate."""
     if not view["checks"]:
         return []
-    head = ["", "Check", "Source", str(view["candidate"]), str(view["stable"]), "Allowed", "Evidence"]
-    rows = [[look.paint(text, "quiet") for text in head]]
-    rows += [_check(finding, view, look) for finding in view["checks"]]
-    lines = table(rows, right=frozenset({3, 4, 5, 6}))
-    if max(cells(line) for line in lines) > look.width:
-        lines = table([[*row[:2], *row[3:]] for row in rows], right=frozenset({2, 3, 4, 5}), gap=" ")
-    if max(cells(line) for line in lines) > look.width:
-        lines = table([[*row[:2], *row[3:5]] for row in rows], right=frozenset({2, 3}), gap=" ")
-    told = dict.fromkeys(
-        str(finding["sentence"]) for finding in view["checks"] if finding["action"] in {"fail", "retreat"}
-    )
-    return lines + [look.paint(line, "quiet") for text in told for line in fold(text, look.width - 2, indent="  ")]
+    lines = _check_table(view, look)
+    if view["verdict"]:
+        lines.append(look.paint(f"Evidence against the candidate: {view['verdict']['threshold']:g} ends it.", "quiet"))
+    against = [finding for finding in view["checks"] if finding["action"] in {"fail", "retreat"}]
+    told = dict.fromkeys(str(finding["sentence"]) for finding in against)
+    return lines + [line for text in told for line in fold(text, look.width)]
 
 
-def _check(finding: View, view: View, look: Look) -> list[str]:
+def _check_table(view: View, look: Look) -> list[str]:
+    head = {"icon": "", "check": "Check", "source": "Source", "candidate": str(view["candidate"])}
+    head |= {"stable": str(view["stable"]), "allowed": "Allowed", "evidence": "Evidence"}
+    rows = [{name: look.paint(text, "quiet") for name, text in head.items()}]
+    rows += [_check(finding, look) for finding in view["checks"]]
+    lines: list[str] = []
+    for spare in _SPARE:
+        kept = [[text for name, text in row.items() if name not in spare] for row in rows]
+        left = 2 if "source" in spare else 3
+        for gap in ("  ", " "):
+            lines = table(kept, right=frozenset(range(left, len(kept[0]))), gap=gap)
+            if max(map(cells, lines)) <= look.width:
+                return lines
+    return lines
+
+
+def _check(finding: View, look: Look) -> dict[str, str]:
     icon, style = ACTIONS.get(finding["action"], ("·", "quiet"))
-    return [
-        look.paint(icon, style, "bold"),
-        str(finding["name"]),
-        look.paint(str(finding["source"]), "quiet"),
-        look.paint(measured(finding["candidate"], finding["unit"]), *([style] if style in {"bad", "warn"} else [])),
-        measured(finding["baseline"], finding["unit"]),
-        allowed(finding),
-        weighed(finding["evidence"], view),
-    ]
+    loud = [style] if style in {"bad", "warn"} else []
+    return {
+        "icon": look.paint(icon, style, "bold"),
+        "check": str(finding["name"]),
+        "source": look.paint(str(finding["source"]), "quiet"),
+        "candidate": look.paint(measured(finding["candidate"], finding["unit"]), *loud),
+        "stable": measured(finding["baseline"], finding["unit"]),
+        "allowed": allowed(finding),
+        "evidence": look.paint(weighed(finding["evidence"]), *loud),
+    }
 
 
 def measured(rate: View, unit: str) -> str:
@@ -232,13 +249,11 @@ def allowed(finding: View) -> str:
     return f"+{margin * 100:g}{THIN}%" if finding["unit"] == "ms" else f"+{margin * 100:g}{THIN}pp"
 
 
-def weighed(evidence: float, view: View) -> str:
-    """`3.1 of 20`: the evidence against the candidate, and how much of it ends the rollout."""
-    verdict = view["verdict"]
-    value = (
-        "> 9 999".replace(" ", THIN) if evidence > 9_999 else f"{evidence:.1f}" if evidence < 100 else number(evidence)
-    )
-    return f"{value} of {verdict['threshold']:g}" if verdict else value
+def weighed(evidence: float) -> str:
+    """`3.1`: the evidence against the candidate; 1 says nothing."""
+    if evidence > 9_999:
+        return f"{number(9_999)}+"
+    return f"{evidence:.1f}" if evidence < 100 else number(evidence)
 
 
 def _history(events: Sequence[View], look: Look, now: datetime, zone: tzinfo | None) -> list[str]:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, tzinfo
 THIN = "\u2009"
 MINUTE = 60
 HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 
 def number(value: float) -> str:
@@ -40,10 +39,11 @@ def duration(seconds: float) -> str:
     total = max(0, round(seconds))
     if total < 2 * MINUTE:
         return f"{total} s"
-    if total < HOUR:
-        return f"{round(total / MINUTE)} min"
-    if total < DAY:
-        hours, minutes = divmod(round(total / MINUTE), 60)
+    minutes = round(total / MINUTE)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        hours, minutes = divmod(minutes, 60)
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(round(total / HOUR), 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
