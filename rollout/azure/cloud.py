@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Seconds until a connection stands, and until an answer comes (the SDKs' own default is 300 for both).
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
-#: One more try after a broken connection, at once; none after an answer: the SDKs would sleep for whatever Retry-After
-#: says, and the next poll is the better retry.
+#: One more try, at once, where no connection came about; none after a time-out, which was long enough, and none after an
+#: answer: the SDKs would sleep for whatever Retry-After says, and the next poll is the better retry.
 CONNECTION_RETRIES = 1
 NO_RETRIES = {"retry_total": 0, "retry_connect": 0, "retry_read": 0, "retry_status": 0}
 
@@ -56,7 +56,7 @@ class Cloud:
             "read_timeout": self.read_timeout,
             "retry_total": CONNECTION_RETRIES,
             "retry_connect": CONNECTION_RETRIES,
-            "retry_read": CONNECTION_RETRIES,
+            "retry_read": 0,
             "retry_status": 0,
         }
         if self.ca_file is not None:

@@ -74,15 +74,18 @@ def with_split(item: Any, split: Split, *, note: str | None) -> dict[str, Any]:
     """The body of the PUT that gives this endpoint another split and note. Raises Malformed."""
     body = _mapping(item, "the endpoint")
     properties = _mapping(body.get("properties"), "properties")
-    sent = {key: value for key, value in body.items() if key not in _READ_ONLY}
-    sent["properties"] = {
-        key: value for key, value in properties.items() if key not in _READ_ONLY_PROPERTIES and value is not None
-    }
+    sent = _without(body, _READ_ONLY)
+    sent["properties"] = _without(properties, _READ_ONLY_PROPERTIES)
     sent["properties"]["traffic"] = split.as_traffic()
     sent["tags"] = _tags(_optional_mapping(body.get("tags")), note)
     if body.get("identity") is not None:
         sent["identity"] = _identity(_mapping(body["identity"], "identity"))
     return sent
+
+
+def _without(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The values but for these names, and but for nulls, which say nothing in a PUT."""
+    return {name: value for name, value in values.items() if name not in names and value is not None}
 
 
 def _tags(tags: Mapping[str, Any], note: str | None) -> dict[str, Any]:

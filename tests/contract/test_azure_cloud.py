@@ -222,6 +222,20 @@ Path(sys.argv[2]).write_text(json.dumps(told))
 """
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_a_sandbox(
+    sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with connected(sandbox) as azure:
+        state = azure.endpoints["sandbox"].get("restaurant-recommender")
+        assert state is not None
+        for source in (*azure.logs.values(), *azure.metrics.values()):
+            assert source.read([state.resource_id], start=29_000_000, end=29_000_002).cells == {}
+
+
 def test_the_environment_is_left_as_it_was(sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "Somewhere")  # would win, and does not exist
     monkeypatch.setenv("AZUREML_DEV_URL_MFE", "https://127.0.0.1:9/mferp/managementfrontend")  # would be talked to
