@@ -129,24 +129,21 @@ class AzureEndpoints:
     def _noted(self, state: EndpointState) -> EndpointState:
         """The state, with why our last write failed if it did."""
         key = state.name.casefold()
-        if state.settled and key in self._operations:
-            self._ask_how_it_ended(key)
+        if state.settled and (running := self._operations.pop(key, None)):
+            self._ask_how_it_ended(key, *running)
         return replace(state, failure=self._failures.get(key))
 
-    def _ask_how_it_ended(self, key: str) -> None:
-        address, asked = self._operations.pop(key)
+    def _ask_how_it_ended(self, key: str, address: str, asked: int) -> None:
         try:
-            operation = self._resources.operation(address)
-            status = str(operation.get("status"))
+            status, reason = _outcome(self._resources.operation(address))
         except (AzureError, ValueError, AttributeError) as error:
             _log.info("how the last write to %s ended could not be read: %s", key, error)
-            status = "unknown"
+            status, reason = "unknown", ""
         if status in {"Failed", "Canceled"}:
-            reason = operation.get("error") or {}
-            self._failures[key] = f"{reason.get('code', status)}: {reason.get('message', 'Azure gave no reason')}"
-            _log.warning("the last write to %s failed: %s", key, self._failures[key])
+            self._failures[key] = reason
+            _log.warning("the last write to %s failed: %s", key, reason)
         elif status != "Succeeded" and asked + 1 < MAX_ASKED:
-            self._operations[key] = (address, asked + 1)
+            self._operations.setdefault(key, (address, asked + 1))  # a newer write's comes first
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
@@ -169,6 +166,7 @@ class AzureEndpoints:
 
         key = name.casefold()
         self._failures.pop(key, None)
+        self._operations.pop(key, None)
         with in_our_words(f"set the traffic of {name} to {split}", remedy=_ROLE, write=True):
             address = self._resources.put_endpoint(name, body, before=before)
         if address:
@@ -188,6 +186,12 @@ def _check(state: EndpointState, split: Split, *, pair: frozenset[str], replacin
         )
     if not state.settled:
         raise ConflictError(f"Cannot set the traffic of {state.name} yet: the endpoint is {state.state}.")
+
+
+def _outcome(operation: Mapping[str, Any]) -> tuple[str, str]:
+    """An operation's status, and Azure's reason where it failed."""
+    status, error = str(operation.get("status")), operation.get("error") or {}
+    return status, f"{error.get('code') or status}: {error.get('message') or 'Azure gave no reason'}"
 
 
 def _or_absent(read: Callable[[], T], absent: T) -> T:
