@@ -27,6 +27,8 @@ TABLE = "AmlOnlineEndpointTrafficLog"
 MAX_ROWS = 500_000  # a longer answer is cut and marked as partial, as Log Analytics does
 RETENTION = timedelta(hours=3)  # of the sandbox's clock: an hour of history and a long rollout
 KEPT_TRANSLATIONS = 64
+MAX_KEPT = 1_000_000  # rows, of about 360 bytes; above it the older half is forgotten
+MEMORY = "1GB"  # for the rows and for the queries
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -93,14 +95,16 @@ class Translation:
 class Engine:
     """The log workspace's tables. `constants` are columns that are the same in every row, by name."""
 
-    def __init__(self, constants: Mapping[str, str | float]) -> None:
+    def __init__(self, constants: Mapping[str, str | float], *, max_kept: int = MAX_KEPT) -> None:
+        self._max_kept = max_kept
         self._constants = dict(constants)
         self._names = [name for name, _, _ in _COLUMNS] + list(constants)
         self._translations: OrderedDict[tuple[str, bool], Translation] = OrderedDict()
         self._newest: datetime | None = None
         self._pruned: datetime | None = None
         self._connection = duckdb_kql.connect()
-        self._connection.execute("SET enable_external_access = false; SET threads = 1; CREATE SCHEMA kept")
+        self._connection.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET enable_external_access = false")
+        self._connection.execute("CREATE SCHEMA kept")
         columns = ", ".join(f'"{name}" {kind}' for name, kind, _ in _COLUMNS)
         self._connection.execute(f'CREATE TABLE kept.traffic ({columns}, "{_INGESTED}" TIMESTAMP)')
 
@@ -132,10 +136,11 @@ class Engine:
         self._show(span, ingestion=wants_ingestion)
         try:
             cursor = self._connection.execute(translation.sql, dict(translation.at(now)) or None)
+            columns = [(str(item[0]), str(item[1])) for item in cursor.description or ()]
             rows = cursor.fetchmany(MAX_ROWS + 1)
+            cursor.abort()  # what is left of a longer answer
         except duckdb.Error as error:
             raise refusal(error, text) from error
-        columns = [(str(item[0]), str(item[1])) for item in cursor.description or ()]
         return Answer(columns=columns, rows=rows[:MAX_ROWS], truncated=len(rows) > MAX_ROWS)
 
     def interrupt(self) -> None:
@@ -195,12 +200,18 @@ class Engine:
         )
 
     def _prune(self, now: datetime) -> None:
-        if self._pruned is None:
+        """Forget what is older than the retention, a few times in each; and the older half of too many rows."""
+        self._pruned = self._pruned or now
+        if now - self._pruned >= RETENTION / 10:
             self._pruned = now
-        if now - self._pruned < RETENTION / 10:
-            return
-        self._pruned = now
-        self._connection.execute('DELETE FROM kept.traffic WHERE "TimeGenerated" < ?', [_plain(now - RETENTION)])
+            self._connection.execute('DELETE FROM kept.traffic WHERE "TimeGenerated" < ?', [_plain(now - RETENTION)])
+        if self._kept() > self._max_kept:
+            older = 'SELECT median("TimeGenerated") FROM kept.traffic'
+            self._connection.execute(f'DELETE FROM kept.traffic WHERE "TimeGenerated" < ({older})')  # noqa: S608
+
+    def _kept(self) -> int:
+        ((count,),) = self._connection.execute("SELECT count(*) FROM kept.traffic").fetchall()
+        return int(count)
 
 
 def _moments(column: Iterable[datetime]) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from rollout.sandbox.background import in_background
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.kql import TABLE, Answer, Engine
 from rollout.sandbox.metrics import MetricStore, parse_request
@@ -81,10 +82,8 @@ class Monitor:
 
     async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
         """For `app.cleanup_ctx`: rows are taken in while the app runs."""
-        task = asyncio.get_running_loop().create_task(self._keep_ingesting())
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with in_background(self._keep_ingesting()):
+            yield
         self._engine.interrupt()
         self._thread.shutdown()
 
@@ -133,13 +132,13 @@ class Monitor:
         span = parse_timespan(timespan, now=now)
         started = loop.time()
         self._ingest()
-        work = loop.run_in_executor(self._thread, lambda: self._engine.query(text, span=span, now=now))
+        job = self._thread.submit(self._engine.query, text, span=span, now=now)
         try:
             async with asyncio.timeout(parse_wait(prefer, default=DEFAULT_WAIT, longest=LONGEST_WAIT)):
-                answer = await asyncio.shield(work)
+                answer = await asyncio.wrap_future(job)
         except (TimeoutError, asyncio.CancelledError):
-            self._engine.interrupt()
-            work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            if job.running():  # else it never began, or another's query runs
+                self._engine.interrupt()
             raise
         return _query_json(answer, prefer, seconds=loop.time() - started)
 

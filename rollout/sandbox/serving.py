@@ -17,6 +17,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from rollout.sandbox.background import in_background
 from rollout.sandbox.channel import Reply
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import Effect
@@ -62,10 +63,8 @@ class Serving:
 
     async def lifespan(self, _: web.Application) -> AsyncIterator[None]:
         """For `app.cleanup_ctx`: model processes run while the app does."""
-        task = asyncio.get_running_loop().create_task(self.supervisor.run())
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with in_background(self.supervisor.run()):
+            yield
 
     async def score(self, request: web.Request) -> web.Response:
         """One prediction."""

@@ -185,6 +185,14 @@ def test_too_many_queries_are_throttled_with_retry_after(tmp_path_factory: pytes
     assert (error.status_code, error.response.headers["Retry-After"]) == (429, "30")
 
 
+def test_a_query_that_takes_longer_than_permitted_is_504_and_stopped(azure: Azure) -> None:
+    many = "range {0} from 1 to 300000 step 1 | extend k = 1"
+    endless = f"{many.format('x')} | join kind=inner ({many.format('y')}) on k | summarize max(x % 7)"
+    error = refused(lambda: azure.ask(endless, server_timeout=1))
+    assert (error.status_code, error.error.code) == (504, "GatewayTimeout")
+    assert azure.ask("print 1").tables[0].rows[0][0] == 1
+
+
 def test_a_partial_answer_is_told_as_such(azure: Azure) -> None:
     azure.answered(*({"deployment_name": name} for name in ("blue", "green")))
     azure.inject("partial", on="logs")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from http.client import HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from threading import Event
@@ -19,7 +20,7 @@ from scipy.stats import binomtest
 
 from rollout.sandbox.channel import HELLO, READY, Reply, take_reply
 from rollout.sandbox.cloud import Cloud
-from rollout.sandbox.faults import ServingFault
+from rollout.sandbox.faults import MonitorFault, ServingFault
 from rollout.sandbox.load import LoadOptions, read_bodies, report, send
 from rollout.sandbox.resources import Actor, Asset, State
 from rollout.sandbox.seed import SAMPLES
@@ -350,6 +351,22 @@ def test_an_injected_disconnect_breaks_the_connection(site: Site) -> None:
     with pytest.raises((RemoteDisconnected, ConnectionError)):
         site.score({}, to="odd")
     assert site.row(0).response_code_reason == "connection reset"
+
+
+def test_rows_of_a_gap_never_arrive_and_delayed_ones_arrive_later(site: Site) -> None:
+    log = site.local.sandbox.log
+    for kind in ("gap", "delay"):
+        fault = {"kind": kind, "on": "logs", "minutes": 30}
+        site.local.call(lambda cloud, fault=fault: cloud.faults.add(MonitorFault(since=cloud.now(), **fault)))
+        marked = {"x-ms-client-request-id": kind}
+        assert site.score({}, to="odd", **marked).status == 200
+        site.local.call(lambda cloud: cloud.faults.clear())
+    waiting = site.local.call(lambda cloud: [each.xms_client_request_id for each in log.logs])
+    told = site.local.call(lambda cloud: [each.xms_client_request_id for each in log.metrics])
+    early = site.local.call(lambda cloud: log.logs.arrived(cloud.now() + timedelta(minutes=20)))
+    assert ("gap" in waiting, "delay" in waiting) == (False, True)
+    assert {"gap", "delay"} <= set(told)
+    assert "delay" not in [row.xms_client_request_id for _, row in early]
 
 
 def test_requests_are_split_by_weight_at_random(site: Site) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from rollout.analysis.cells import bucket
-from rollout.sandbox.kql import RETENTION, TABLE, Answer, Engine, QueryError
+from rollout.sandbox.kql import MAX_ROWS, RETENTION, TABLE, Answer, Engine, QueryError
 from rollout.sandbox.monitor_bodies import ArgumentError, parse_timespan, table_json
 from rollout.sandbox.telemetry import TrafficRow
 from tests.support.traffic import START, arrived, cells_query, row
@@ -147,6 +147,22 @@ def test_old_rows_are_forgotten() -> None:
     made = engine(row())
     made.append(arrived([row(RETENTION / MINUTE + 30)]))
     assert values(ask(made, f"{TABLE} | count")) == [{"Count": 1}]
+
+
+def test_of_too_many_rows_the_older_half_is_forgotten() -> None:
+    made = Engine({}, max_kept=100)
+    made.append(arrived([row(number / 100) for number in range(101)]))
+    assert values(ask(made, f"{TABLE} | summarize n = count(), oldest = min(TimeGenerated)")) == [
+        {"n": 51, "oldest": "2026-11-22T10:00:30Z"}
+    ]
+
+
+def test_a_longer_answer_than_log_analytics_gives_is_cut() -> None:
+    made = engine()
+    long = ask(made, f"range x from 1 to {MAX_ROWS + 5} step 1")
+    assert (len(long.rows), long.truncated) == (MAX_ROWS, True)
+    made.append(arrived([row()]))
+    assert not ask(made, f"{TABLE} | count").truncated
 
 
 def test_values_are_spelt_as_log_analytics_spells_them() -> None:
