@@ -12,9 +12,11 @@ import structlog
 
 from rollout.analysis.cells import ERROR_CLASSES, Cell, merge
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
-from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
+from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
 from rollout.lifecycle.evidence import with_evidence
+from rollout.lifecycle.rollout import Outcome
+from rollout.lifecycle.sentences import explained
 from rollout.lifecycle.splits import overwritable, tag_note
 from rollout.lifecycle.stage import error_budget, minute_of
 from rollout.policy import Policy
@@ -23,14 +25,26 @@ from rollout.world import Alert, Event, Severity, Snapshot, Split
 
 #: When a rollout is looked at again if nothing wakes it.
 SAFETY = timedelta(seconds=60)
-SOON = {Phase.ROLLING_BACK: timedelta(seconds=2.5), Phase.PENDING: timedelta(), Phase.PREPARING: timedelta(seconds=10)}
+SOON = {
+    Phase.PENDING: timedelta(),
+    Phase.PREPARING: timedelta(seconds=10),
+    Phase.ROLLING_BACK: timedelta(seconds=2.5),
+    Phase.PROMOTING: timedelta(seconds=5),
+}
 UNCONFIRMED = timedelta(seconds=15)
+#: A split that may be a person's is looked at again after this time.
+FOREIGN = timedelta(seconds=6)
+#: Azure's wish to be called less often is honoured up to here; a roll back waits less.
+SLOWED, SLOWED_ROLLING_BACK = timedelta(seconds=60), timedelta(seconds=10)
 #: A cell that was read again this often without a change is steady, though its minute is not closed yet.
 STEADY_AFTER = 2
-#: Stable is told to serve from its answers in this many last minutes with cells, if there are enough of them.
-SERVING_MINUTES, SERVING_LEAST = 5, 10
+#: Stable is told to serve from its answers in this many last minutes with cells, if there are enough of them and they
+#: are not older than this many minutes.
+SERVING_MINUTES, SERVING_LEAST, SERVING_OLDEST = 5, 10, 30
 HISTORY = 60  # minutes before the rollout, to compare with
 NEVER_JUDGED = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
+#: Phases whose every tick looks at Azure itself.
+SEEN_AFRESH = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +64,32 @@ class Reconciler:
         rollout = self.store.load(lease.rollout_id)
         decision = self._decide(rollout, now)
         self._save(lease, rollout, decision)
-        after = decision.rollout
+        after, slowed = decision.rollout, timedelta()
         if decision.write is not None:
             remaining = (lease.until - now).total_seconds()
-            after = self._write(lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining)
-        self.store.release(lease, due_at=self.clock.now() + self._next(after))
+            after, slowed = self._write(
+                lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining
+            )
+        self.store.release(lease, due_at=self.clock.now() + max(_next(after), slowed))
 
     def _decide(self, rollout: Rollout, now: datetime) -> Decision:
         facts = self._facts(rollout, now)
         decision = advance(rollout, facts, now)
-        if decision.write is None or decision.rollout.phase is Phase.ROLLING_BACK:
+        if decision.write is None or rollout.phase in SEEN_AFRESH:
             return decision
-        snapshot, trouble = self._fresh(rollout)  # before a PUT: with deployments, so that a change in place is seen
-        if snapshot is None:
-            return advance(rollout, replace(facts, snapshot=None, trouble=trouble), now)
-        return advance(rollout, replace(facts, snapshot=snapshot), now)
+        # before a PUT, with deployments: a change in place is seen, and a stable that is gone
+        snapshot, trouble = self._fresh(rollout)
+        if snapshot is not None:
+            return advance(rollout, replace(facts, snapshot=snapshot), now)
+        if decision.rollout.phase is Phase.ROLLING_BACK:
+            return decision  # what cannot be read may still be written
+        return advance(rollout, replace(facts, snapshot=None, trouble=trouble), now)
 
     # --- reads -----------------------------------------------------------------------------------------------------
 
     def _facts(self, rollout: Rollout, now: datetime) -> Facts:
         snapshot, trouble = self._snapshot(rollout)
-        stable = rollout.stable or _holder(snapshot)
+        stable = (rollout.stable or _holder(snapshot) or "").casefold()
         judgement, verdict = self._judge(rollout, now)
         recent = self._recent(rollout, now)
         return Facts(
@@ -78,8 +97,10 @@ class Reconciler:
             judgement=judgement,
             verdict=verdict,
             commands=tuple(self.store.pending_commands(rollout.id)),
-            stable_serves=_serves([cells.cells.get(stable, {}) for cells in recent]) if stable else None,
-            fresh_at=_last_seen(recent[0].cells.get(stable, {}), now) if stable else None,
+            stable_serves=_serves(
+                [cells.cells.get(stable, {}) for cells in recent], oldest=minute_of(now) - SERVING_OLDEST
+            ),
+            fresh_at=_last_seen(recent[0].cells.get(stable, {}), now),
             trouble=trouble or self.snapshots.trouble(rollout.ref),
             per_minute=_per_minute(recent[0]),
         )
@@ -87,7 +108,7 @@ class Reconciler:
     def _snapshot(self, rollout: Rollout) -> tuple[Snapshot | None, str | None]:
         if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
             return self._fresh(rollout)
-        if rollout.phase is Phase.ROLLING_BACK:
+        if rollout.phase is Phase.ROLLING_BACK or (rollout.foreign and not rollout.foreign.told):
             return self._fresh(rollout, deployments=False)
         return self.snapshots.latest(rollout.ref), None
 
@@ -130,62 +151,83 @@ class Reconciler:
     def _save(self, lease: Lease, before: Rollout, decision: Decision) -> None:
         if decision.rollout == before and not decision.events and not decision.results:
             return
-        events = with_evidence(decision)
         self.store.save(
             lease,
             decision.rollout,
-            events=events,
-            alerts=self._alerts(decision.rollout, events),
+            events=with_evidence(decision),
+            alerts=self._alerts(decision.rollout, decision.events),
             results=decision.results,
         )
-        for event in events:
+        for event in decision.events:
             self.log.info(event.kind, endpoint=decision.rollout.ref.name, sentence=event.sentence)
 
     def _alerts(self, rollout: Rollout, events: Sequence[Event]) -> Sequence[Alert]:
         found = []
-        for event in events:
+        for number, event in enumerate(events):
             channels = self.recipients(rollout.policy, event.severity) if event.severity else ()
             if channels:
-                alert_id = f"{rollout.id}-{event.kind}-{event.at:%Y%m%dT%H%M%S.%f}"
-                found.append(
-                    Alert(id=alert_id, rollout_id=rollout.id, endpoint=rollout.ref, event=event, channels=channels)
+                alert = Alert(
+                    id=f"{rollout.id}-{event.kind}-{event.at:%Y%m%dT%H%M%S.%f}-{number}",
+                    rollout_id=rollout.id,
+                    endpoint=rollout.ref,
+                    event=event,
+                    channels=channels,
+                    summary=explained(rollout, event.at),
                 )
+                found.append(alert)
         return found
 
-    def _write(self, lease: Lease, rollout: Rollout, split: Split, still_ours: Callable[[], bool]) -> Rollout:
-        name = rollout.ref.name
+    def _write(
+        self, lease: Lease, rollout: Rollout, split: Split, still_ours: Callable[[], bool]
+    ) -> tuple[Rollout, timedelta]:
+        """Begin the write; the rollout after its answer, and how long Azure wants to be left alone."""
+        names = (rollout.stable, rollout.candidate)
         try:
-            self.endpoints[rollout.ref.workspace].set_traffic(
-                name,
+            self._port(rollout).set_traffic(
+                rollout.ref.name,
                 split,
-                pair=frozenset(
-                    deployment.casefold() for deployment in (rollout.stable, rollout.candidate) if deployment
-                ),
+                pair=frozenset(name.casefold() for name in names if name),
                 replacing=overwritable(rollout),
                 note=tag_note(rollout),
                 still_ours=still_ours,
             )
         except ConflictError as error:
-            return self._answered(lease, rollout, "conflict", error)
+            return self._answered(lease, rollout, "conflict", error), timedelta()
         except UnavailableError as error:
-            return self._answered(lease, rollout, "unknown", error)
+            return self._answered(lease, rollout, "unknown", error), _slowed(rollout, error)
         except RefusedError as error:
             decision = refused(rollout, error.message, self.clock.now())
             self._save(lease, rollout, decision)
-            return decision.rollout
-        return self._answered(lease, rollout, "accepted", None)
+            return decision.rollout, timedelta()
+        return self._answered(lease, rollout, "accepted", None), timedelta()
 
-    def _answered(self, lease: Lease, rollout: Rollout, outcome: str, error: RolloutError | None) -> Rollout:
+    def _port(self, rollout: Rollout) -> Endpoints:
+        workspace = rollout.ref.workspace
+        if workspace not in self.endpoints:
+            raise RefusedError(f"workspace {workspace} is not in the settings any more: add it, and restart the daemon")
+        return self.endpoints[workspace]
+
+    def _answered(self, lease: Lease, rollout: Rollout, outcome: Outcome, error: RolloutError | None) -> Rollout:
         if error is not None:
             self.log.info("traffic not written", endpoint=rollout.ref.name, outcome=outcome, reason=error.message)
         after = written(rollout, outcome=outcome, now=self.clock.now())
         self.store.save(lease, after)
         return after
 
-    def _next(self, rollout: Rollout) -> timedelta:
-        if rollout.phase in SOON:
-            return SOON[rollout.phase]
-        return UNCONFIRMED if rollout.writes else SAFETY
+
+def _next(rollout: Rollout) -> timedelta:
+    """When to look again if nothing wakes the rollout before."""
+    if rollout.phase in SOON:
+        return SOON[rollout.phase]
+    if rollout.foreign is not None and not rollout.foreign.told:
+        return FOREIGN
+    return UNCONFIRMED if rollout.writes or rollout.strays else SAFETY
+
+
+def _slowed(rollout: Rollout, error: UnavailableError) -> timedelta:
+    asked = error.retry_after if isinstance(error, ThrottledError) else None
+    most = SLOWED_ROLLING_BACK if rollout.phase is Phase.ROLLING_BACK else SLOWED
+    return min(timedelta(seconds=asked or 0.0), most)
 
 
 def _holder(snapshot: Snapshot | None) -> str | None:
@@ -203,13 +245,13 @@ def _steady(stored: StoredCells, stable: str, candidate: str) -> frozenset[int]:
     )
 
 
-def _serves(sources: Sequence[Mapping[int, Cell]]) -> bool | None:
-    """Whether most of a deployment's last answers were good, told from the source that saw it last."""
+def _serves(sources: Sequence[Mapping[int, Cell]], *, oldest: int) -> bool | None:
+    """Whether most of a deployment's last answers were good, told from the source that saw it last; None: not known."""
     seen = [cells for cells in sources if cells]
     if not seen:
         return None
     newest = max(seen, key=max)
-    last = merge(newest[minute] for minute in sorted(newest)[-SERVING_MINUTES:])
+    last = merge(newest[minute] for minute in sorted(newest)[-SERVING_MINUTES:] if minute >= oldest)
     total = last.count()
     return None if total < SERVING_LEAST else last.count(*ERROR_CLASSES) < total / 2
 

@@ -1,7 +1,8 @@
 """What people ask: each command is carried out or refused, with a sentence for its author.
 
-The rule: a command is a fact like any other. Going on after a fail is a decision: it needs a reason and starts fresh
-evidence with half of the error budget; a plain `promote` never overrides a fail.
+The rule: a command is a fact like any other, and one that is refused changes nothing. Going on after a fail is a
+decision: it needs a reason and starts fresh evidence with half of the error budget; a plain `promote` never overrides a
+fail.
 """
 
 from collections.abc import Callable
@@ -10,15 +11,16 @@ from typing import Any
 
 from rollout.lifecycle import moves
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.guards import stable_cannot_serve
+from rollout.lifecycle.guards import stable_cannot_serve, void_evidence
 from rollout.lifecycle.phases import Phase
+from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import step_share
 from rollout.lifecycle.story import Story
 from rollout.world import Command, Severity, Split, Verb
 
 RUNNING = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING})
-#: Pauses after which earlier evidence no longer speaks about what serves.
-VOID = frozenset({"changed", "regression"})
+#: What `promote` may leave: not a roll back, nor a promotion.
+PROMOTABLE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED})
 
 
 class NotNow(Exception):  # noqa: N818  (it is an answer)
@@ -27,19 +29,26 @@ class NotNow(Exception):  # noqa: N818  (it is an answer)
 
 def carry_out(story: Story, command: Command, facts: Facts) -> None:
     """Do what the command asks, or say why not."""
-    if story.rollout.ended:
-        story.answer(command, accepted=False, sentence=f"This rollout has ended: {story.rollout.sentence}")
+    before, events = story.rollout, len(story.events)
+    if before.ended:
+        story.answer(command, accepted=False, sentence=f"This rollout has ended: {before.sentence}")
         return
     try:
         _HANDLERS[command.verb](story, command, facts)
     except NotNow as no:
+        story.undo_to(before, events)
         story.answer(command, accepted=False, sentence=str(no))
         return
     story.answer(command, accepted=True, sentence=story.rollout.sentence)
 
 
 def _who(command: Command) -> str:
-    return f"{command.by}: {command.reason}" if command.reason else command.by
+    return f"{command.by}: {command.reason.rstrip('.')}" if command.reason else command.by
+
+
+def _stands(rollout: Rollout) -> str:
+    """`it is rolling back: …`, to end a refusal with."""
+    return f"it is {rollout.phase.replace('_', ' ')}: {rollout.sentence}"
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -47,105 +56,136 @@ def _require(condition: bool, sentence: str) -> None:
         raise NotNow(sentence)
 
 
-def _require_reason(command: Command) -> None:
+def _require_reason(command: Command, why: str) -> None:
     _require(
-        bool(command.reason), f"`{command.described()}` needs a reason: add --reason '…'; it is kept in the history."
+        bool(command.reason),
+        f"`{command.described()}` needs a reason, because {why}: add --reason '…'; it is kept in the history.",
     )
 
 
+def _require_no_drift(story: Story, command: Command) -> None:
+    foreign, name = story.rollout.foreign, story.rollout.ref.name
+    if foreign is not None:
+        raise NotNow(
+            f"The traffic of {name} was changed to {foreign.split}; say first what holds: `rollout resume {name} --adopt` "
+            f"goes on from there, `--restore` sets it back. Then `{command.described()}`."
+        )
+
+
+def _past_fail(story: Story, command: Command, facts: Facts) -> None:
+    """Going on after a fail: a reason, fresh evidence, half the error budget."""
+    rollout, verdict = story.rollout, facts.verdict
+    if rollout.fail_stands:
+        _require_reason(command, "the candidate has failed")
+        void_evidence(story)
+        story.set(fail_stands=False, past_fail=rollout.past_fail + 1)
+    elif verdict is not None and verdict.action == "fail" and rollout.phase is not Phase.PAUSED:
+        raise NotNow(f"The candidate has just failed: {verdict.sentence} See `rollout status {rollout.ref.name}`.")
+
+
 def _pause(story: Story, command: Command, _facts: Facts) -> None:
-    phase = story.rollout.phase
-    _require(phase in RUNNING, f"Only a running rollout can be paused; this one is {phase}: {story.rollout.sentence}")
+    rollout = story.rollout
+    _require(rollout.phase in RUNNING, f"Only a running rollout can be paused; {_stands(rollout)}")
     moves.pause(
         story,
         "person",
-        f"Paused by {_who(command)}. The share stays as it is; roll back stays armed.",
+        f"Paused by {_who(command)}. The share stays at {rollout.share} %; a candidate that fails is still rolled back.",
         severity=Severity.NOTICE,
     )
 
 
 def _approve(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
-    _require(
-        rollout.phase is Phase.WAITING and rollout.next_step is not None,
-        f"Nothing waits for an approval; the rollout is {rollout.phase}: {rollout.sentence}",
-    )
+    _require_approval_due(rollout, "approve")
+    _require_no_drift(story, command)
+    _past_fail(story, command, facts)
+    _new_deadline(story)
     moves.enter_step(
         story, rollout.next_step or 0, f"Approved by {_who(command)}.", per_minute=facts.per_minute, approved=True
     )
 
 
+def _require_approval_due(rollout: Rollout, verb: str) -> None:
+    due = rollout.next_step is not None and rollout.phase in {Phase.WAITING, Phase.PAUSED}
+    _require(due, f"There is nothing to {verb}: no step waits for an approval now; {_stands(rollout)}")
+
+
 def _reject(story: Story, command: Command, facts: Facts) -> None:
-    rollout = story.rollout
-    _require(
-        rollout.phase is Phase.WAITING and rollout.next_step is not None,
-        f"Nothing waits for an approval; use `rollout abort {rollout.ref.name} --reason …` to end the rollout.",
-    )
+    _require_approval_due(story.rollout, "reject")
     _put_back(story, facts, f"rejected by {_who(command)}", Phase.ROLLED_BACK)
 
 
 def _abort(story: Story, command: Command, facts: Facts) -> None:
-    _require_reason(command)
-    phase = story.rollout.phase
-    if phase in {Phase.PENDING, Phase.PREPARING}:
-        story.move(Phase.ABORTED, f"Aborted by {_who(command)} before any traffic moved.", severity=Severity.NOTICE)
+    _require_reason(command, "it ends the rollout")
+    rollout = story.rollout
+    if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
+        story.move(Phase.ABORTED, f"Aborted by {_who(command)}, before any traffic moved.", severity=Severity.NOTICE)
         return
-    _require(phase is not Phase.ROLLING_BACK, f"Already on its way back: {story.rollout.sentence}")
+    _require(rollout.phase is not Phase.ROLLING_BACK, f"The traffic is on its way back already: {rollout.sentence}")
     _put_back(story, facts, f"aborted by {_who(command)}", Phase.ABORTED)
 
 
 def _put_back(story: Story, facts: Facts, cause: str, ending: Phase) -> None:
-    broken = stable_cannot_serve(story.rollout, facts)
-    _require(not broken, f"Traffic cannot go back: {broken} Set it by hand with `az ml online-endpoint update`.")
-    moves.roll_back(story, cause, f"Rolling back to {story.rollout.stable} 100 %: {cause}.", ending=ending)
+    rollout = story.rollout
+    by_hand = (
+        f"Set the traffic by hand with `az ml online-endpoint update`; the rollout ends by itself once {rollout.candidate} "
+        "has none."
+    )
+    broken = stable_cannot_serve(rollout, facts)
+    _require(not broken, f"Traffic cannot go back: {broken} {by_hand}")
+    endpoint = facts.snapshot.endpoint if facts.snapshot else None
+    others = endpoint.traffic.others(rollout.stable or "", rollout.candidate or "") if endpoint else ()
+    _require(
+        not others,
+        f"{_and(others)} of {rollout.ref.name} also has traffic, and is never changed by a rollout. {by_hand}",
+    )
+    moves.roll_back(story, cause, f"Rolling back to {rollout.stable} 100 %: {cause}.", ending=ending)
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return " and ".join(names)
 
 
 def _promote(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
-    past_fail = rollout.phase is Phase.PAUSED and rollout.paused_because == "regression"
-    if command.full or past_fail or rollout.phase is Phase.RETREATED:
-        _require_reason(command)
-    if past_fail:
-        _start_afresh(story)
-    if command.full:
-        _require(
-            rollout.phase in RUNNING | {Phase.PAUSED} and rollout.phase is not Phase.PROMOTING,
-            f"There is nothing to promote: the rollout is {rollout.phase}: {rollout.sentence}",
-        )
-        _require_no_drift(story, command)
-        moves.finish(story, f"Promoted past all remaining steps by {_who(command)}.")
-        return
-    if rollout.phase is Phase.WAITING and rollout.next_step is not None:
-        _approve(story, command, facts)
-        return
     _require(
-        rollout.phase in {Phase.PROGRESSING, Phase.RETREATED} or past_fail,
-        f"Only a running step can be promoted; the rollout is {rollout.phase}: {rollout.sentence}",
+        rollout.phase in PROMOTABLE,
+        f"There is no step to promote; {_stands(rollout)}",
     )
-    why = f"{command.by} promoted past step {rollout.step + 1} without its verdict" + (
-        f": {command.reason}." if command.reason else "."
-    )
+    if command.full:
+        _require_reason(command, "it skips every step that is left")
+    elif rollout.phase is Phase.RETREATED:
+        _require_reason(command, "the candidate is under suspicion")
+    _require_no_drift(story, command)
+    _past_fail(story, command, facts)
+    _new_deadline(story)
+    if command.full:
+        moves.finish(story, f"Promoted past all remaining steps by {_who(command)}.")
+    elif rollout.next_step is not None:
+        why = f"Approved by {_who(command)}."
+        moves.enter_step(story, rollout.next_step, why, per_minute=facts.per_minute, approved=True)
+    else:
+        _next_step(story, command, facts)
+
+
+def _next_step(story: Story, command: Command, facts: Facts) -> None:
+    rollout = story.rollout
+    why = f"Step {rollout.step + 1} was passed without its verdict by {_who(command)}."
     if rollout.step + 1 < len(rollout.policy.steps):
         moves.enter_step(story, rollout.step + 1, why, per_minute=facts.per_minute)
     else:
         moves.finish(story, why)
 
 
-def _require_no_drift(story: Story, command: Command) -> None:
-    _require(
-        story.rollout.paused_because != "drift" or story.rollout.phase is not Phase.PAUSED,
-        f"A person changed the traffic; say first what holds: `rollout resume {story.rollout.ref.name} --adopt` or "
-        f"`--restore`, then `{command.described()}`.",
-    )
-
-
-def _start_afresh(story: Story) -> None:
-    story.set(judgement=None, verdict=None, started_at=None, past_fail=story.rollout.past_fail + 1)
+def _new_deadline(story: Story) -> None:
+    """A person who goes on past the deadline gives it as long again."""
+    if story.rollout.paused_because == "deadline":
+        story.set(active=timedelta())
 
 
 def _resume(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
-    _require(rollout.phase is Phase.PAUSED, f"The rollout is not paused; it is {rollout.phase}: {rollout.sentence}")
+    _require(rollout.phase is Phase.PAUSED, f"Only a paused rollout can be resumed; {_stands(rollout)}")
     foreign = rollout.foreign.split if rollout.foreign else None
     if foreign is not None:
         _require(
@@ -153,59 +193,62 @@ def _resume(story: Story, command: Command, facts: Facts) -> None:
             f"The traffic is {foreign}, not what the rollout last set ({rollout.confirmed}): resume with --adopt to go on "
             "from there, or with --restore to set it back.",
         )
-    if rollout.paused_because in VOID:
-        if rollout.paused_because == "regression":
-            _require_reason(command)
-            _start_afresh(story)
-        else:
-            story.set(judgement=None, verdict=None, started_at=None, pins=None)
-    _go_on(story, command, foreign, facts)
-
-
-def _go_on(story: Story, command: Command, foreign: Split | None, _facts: Facts) -> None:
-    rollout = story.rollout
-    changes: dict[str, Any] = {"foreign": None, "paused_because": None, "step_since": None, "held_since": None}
-    phase = rollout.resume_phase or Phase.PROGRESSING
-    how = ""
-    if rollout.retreated_at is not None:
-        changes |= {"retreated_at": None, "share": rollout.sized_share or step_share(rollout.policy, rollout.step)}
+    _past_fail(story, command, facts)
+    _new_deadline(story)
+    phase, how, changes = rollout.resume_phase or Phase.PROGRESSING, "", dict[str, Any]()
     if foreign is not None and command.drift == "adopt":
-        changes |= _adopted(story, foreign)
-        phase, how = Phase.PROGRESSING, f" with the traffic as found ({foreign})"
+        phase, how, changes = Phase.PROGRESSING, f" with the traffic as found ({foreign})", _adopted(rollout, foreign)
     elif foreign is not None:
-        how = " with the traffic set back"
-    if rollout.paused_because == "deadline":
-        story.set(active=timedelta())
-    if phase is not Phase.WAITING:
-        changes |= {"next_step": None}
+        how, changes = " with the traffic set back", {"replaceable": foreign, "step_since": None}
+        _require_no_others(rollout, foreign)
     story.move(
         phase,
-        f"Resumed by {_who(command)}{how}.",
+        f"Resumed by {_who(command)}{how}. {_where(story, phase)}",
         severity=Severity.NOTICE,
-        resume_phase=None,
-        held_reason=None,
-        **changes,
+        **moves.NO_PAUSE,
+        **moves.NO_HOLD,
+        **{"foreign": None, **changes},
     )
 
 
-def _adopted(story: Story, split: Split) -> dict[str, Any]:
-    """A person's split becomes ours: go on from the step that it fits."""
+def _where(story: Story, phase: Phase) -> str:
     rollout = story.rollout
+    if phase is Phase.WAITING:
+        return f"Step {(rollout.next_step or 0) + 1} waits for an approval: `rollout approve {rollout.ref.name}`."
+    if phase is Phase.PROMOTING:
+        return f"{rollout.candidate} gets all traffic."
+    return "It is judged on."
+
+
+def _require_no_others(rollout: Rollout, split: Split) -> None:
     stable, candidate = rollout.stable or "", rollout.candidate or ""
     others = split.others(stable, candidate)
     _require(
         not others,
-        f"{' and '.join(others)} also holds traffic: only {stable} and {candidate} can be judged. Set its share to 0, or "
-        "resume with --restore.",
+        f"{_and(others)} also has traffic: a rollout compares only {stable} and {candidate}, and never changes another "
+        f"deployment's traffic. Set its share to 0 by hand first, then resume.",
     )
-    share = split.share(candidate)
+
+
+def _adopted(rollout: Rollout, split: Split) -> dict[str, Any]:
+    """A person's split becomes ours: go on from the step whose share it has reached, at the share as found."""
+    _require_no_others(rollout, split)
+    share = split.share(rollout.candidate or "")
     _require(
-        share > 0, f"{candidate} holds no traffic: use --restore, or `rollout abort {rollout.ref.name} --reason …`."
+        share > 0,
+        f"{rollout.candidate} has no traffic: resume with --restore, or `rollout abort {rollout.ref.name} --reason …`.",
     )
-    steps = rollout.policy.steps
-    fitting = [index for index in range(len(steps)) if step_share(rollout.policy, index) >= share]
-    step = fitting[0] if fitting else len(steps) - 1
-    return {"confirmed": split, "writes": (), "share": share, "step": step, "sized_share": None, "next_step": None}
+    reached = [index for index in range(len(rollout.policy.steps)) if step_share(rollout.policy, index) <= share]
+    return {
+        "confirmed": split,
+        "writes": (),
+        "share": share,
+        "step": reached[-1] if reached else 0,
+        "sized_share": None if reached else share,
+        "next_step": None,
+        "step_since": None,
+        **moves.NO_RETREAT,
+    }
 
 
 _HANDLERS: dict[Verb, Callable[[Story, Command, Facts], None]] = {

@@ -18,7 +18,7 @@ _VERDICT = TypeAdapter(Verdict)
 def with_evidence(decision: Decision) -> Sequence[Event]:
     """The events of a decision; where a verdict was given in this tick, they hold it."""
     verdict, judgement = decision.rollout.verdict, decision.rollout.judgement
-    if verdict is None or not decision.events:
+    if verdict is None or not decision.judged:
         return decision.events
     kept = {"verdict": _VERDICT.dump_python(verdict, mode="json"), "judgement": judgement.dump() if judgement else None}
     return [replace(event, details={**event.details, **kept}) for event in decision.events]

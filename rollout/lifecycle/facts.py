@@ -32,9 +32,13 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What one tick decides: saved in one transaction, and only then is `write` sent to Azure."""
+    """What one tick decides: saved in one transaction, and only then is `write` sent to Azure.
+
+    `judged` says that a verdict was given in this tick: its events are explained by it.
+    """
 
     rollout: Rollout
     events: tuple[Event, ...] = ()
     results: tuple[CommandResult, ...] = ()
     write: Split | None = None
+    judged: bool = False

@@ -1,20 +1,25 @@
 """What stops a rollout whatever the evidence says: deployments that vanish, fail or change, time that runs out.
 
-The rule: each ending is a named phase with a sentence, never a stuck rollout.
+The rule: each ending is a named phase with a sentence, never a stuck rollout. What a person's hands are on is left
+alone, and told.
 """
 
-from dataclasses import replace
+from datetime import timedelta
 
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
+from rollout.lifecycle.splits import unconfirmed, wanted_traffic
 from rollout.lifecycle.story import Story
 from rollout.world import Pin, Severity
 
 _LIVE = frozenset(
     {Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK}
 )
+#: A split that Azure does not show after this time is worth a line, and then a person. A write takes 20 to 31 s;
+#: somebody else's operation (a new deployment) about ten minutes.
+SLOW, STUCK = timedelta(minutes=5), timedelta(minutes=30)
 
 
 def stable_cannot_serve(rollout: Rollout, facts: Facts) -> str | None:
@@ -23,16 +28,45 @@ def stable_cannot_serve(rollout: Rollout, facts: Facts) -> str | None:
     Told from evidence (it exists, Azure has not given it up, its last cells hold good answers), not from `Updating` or
     `Scaling`: that is what an autoscaling deployment looks like.
     """
-    deployments = facts.snapshot.deployments if facts.snapshot else None
-    if deployments is not None and rollout.stable is not None:
-        stable = deployments.get(rollout.stable.casefold())
-        if stable is None:
-            return f"its stable deployment {rollout.stable} does not exist any more."
-        if not stable.exists_to_serve:
-            return f"its stable deployment {rollout.stable} is {stable.state}."
-    if facts.stable_serves is False:
+    gone = _stable_gone(rollout, facts)
+    if gone is None and facts.stable_serves is False:
         return f"most of the last answers of its stable deployment {rollout.stable} were errors."
-    return None
+    return gone
+
+
+def _stable_gone(rollout: Rollout, facts: Facts) -> str | None:
+    deployments = facts.snapshot.deployments if facts.snapshot else None
+    if deployments is None or rollout.stable is None:
+        return None
+    stable = deployments.get(rollout.stable.casefold())
+    if stable is None:
+        return f"its stable deployment {rollout.stable} does not exist any more."
+    return None if stable.exists_to_serve else f"its stable deployment {rollout.stable} is {stable.state}."
+
+
+def hands_on(rollout: Rollout) -> bool:
+    """A person's hands are on the traffic or the deployments, or a person is asked about a fail: nothing moves by itself."""
+    drifted = rollout.foreign is not None and rollout.foreign.told
+    return rollout.phase is Phase.PAUSED and (drifted or rollout.fail_stands or rollout.paused_because == "changed")
+
+
+def back_to_stable(story: Story, facts: Facts, cause: str, sentence: str) -> None:
+    """Roll back by ourselves: never onto a stable that cannot serve, never over a person's hands."""
+    rollout = story.rollout
+    broken = stable_cannot_serve(rollout, facts)
+    if broken:
+        moves.halt(story, f"{cause.rstrip('.')}. {rollout.ref.name} cannot be rolled back: {broken}")
+    elif hands_on(rollout):
+        story.tell_once(
+            "left_alone",
+            "left_alone",
+            f"Act now: {cause.rstrip('.')}. {rollout.ref.name} is paused and left to you: "
+            f"{sentences.ways(rollout, resume='goes on all the same')}",
+            Severity.PAGE,
+            sentences.explained(rollout, story.now),
+        )
+    else:
+        moves.roll_back(story, cause, sentence)
 
 
 def guard_endpoint(story: Story, facts: Facts) -> None:
@@ -52,88 +86,130 @@ def guard_deployments(story: Story, facts: Facts) -> None:
     deployments = facts.snapshot.deployments if facts.snapshot else None
     if rollout.phase not in _LIVE or deployments is None or rollout.stable is None or rollout.candidate is None:
         return
-    broken = stable_cannot_serve(rollout, replace(facts, stable_serves=None))
-    if broken:
-        moves.halt(story, f"{rollout.ref.name} cannot be judged or rolled back: {broken}")
+    gone = _stable_gone(rollout, facts)
+    if gone:
+        moves.halt(story, f"{rollout.ref.name} cannot be judged or rolled back: {gone}")
         return
     if rollout.phase is Phase.ROLLING_BACK:
         return
     candidate = deployments.get(rollout.candidate.casefold())
     if candidate is None or not candidate.exists_to_serve:
         what = "does not exist any more" if candidate is None else f"is {candidate.state}"
-        cause = f"the candidate {rollout.candidate} {what}"
-        moves.roll_back(story, cause, f"Rolling back to {rollout.stable} 100 %: {cause}.")
+        cause = f"The candidate {rollout.candidate} {what}"
+        back_to_stable(story, facts, cause, f"Rolling back to {rollout.stable} 100 %: the candidate {what}.")
         return
     _guard_pins(story, (deployments[rollout.stable.casefold()].pin, candidate.pin))
 
 
 def _guard_pins(story: Story, seen: tuple[Pin, Pin]) -> None:
     rollout = story.rollout
-    if rollout.pins is None:
-        story.set(pins=seen)
+    if seen == rollout.pins:
         return
-    if rollout.phase is Phase.PAUSED and rollout.paused_because == "changed":
-        return
-    for role, name, old, new in zip(
-        ("stable", "candidate"), (rollout.stable, rollout.candidate), rollout.pins, seen, strict=True
-    ):
-        difference = old.difference(new)
-        if difference:
-            moves.pause(
-                story,
-                "changed",
-                f"Paused: the {role} deployment {name} was changed in place during the rollout ({difference}), so what was "
-                f"judged is not what serves. `rollout resume {rollout.ref.name}` judges afresh from here; "
-                f"`rollout abort {rollout.ref.name} --reason …` puts all traffic on {rollout.stable}.",
-            )
-            return
-    if seen != rollout.pins:  # scaled: still the same deployments
-        story.set(pins=seen)
+    story.set(pins=seen)
+    roles = (("stable", rollout.stable), ("candidate", rollout.candidate))
+    changes = [
+        f"the {role} deployment {name} was changed in place ({difference})"
+        for (role, name), old, new in zip(roles, rollout.pins or seen, seen, strict=True)
+        if (difference := old.difference(new))
+    ]
+    if changes:  # else only scaled: still the same deployments
+        void_evidence(story)
+        moves.pause(
+            story,
+            "changed",
+            f"Paused: {' and '.join(changes)}, so what was judged is not what serves. "
+            f"{sentences.ways(story.rollout, resume='judges afresh from here')}",
+        )
+
+
+def void_evidence(story: Story) -> None:
+    """What was seen so far says nothing about what comes: judge afresh, and bake the step anew."""
+    began = story.now if story.rollout.judged_from else None
+    story.set(judgement=None, verdict=None, judged_from=began, step_since=None)
 
 
 def guard_deadline(story: Story) -> None:
     """Active time is bounded; then a person decides."""
     rollout = story.rollout
-    if rollout.active_since is None or rollout.phase is Phase.PAUSED:
+    if rollout.active_since is None or rollout.phase.ended:
         return
     active = rollout.active + (story.now - rollout.active_since)
     if active >= rollout.policy.deadline:
-        hours = rollout.policy.deadline.total_seconds() / 3600
         moves.pause(
             story,
             "deadline",
-            f"Paused: not done after {hours:g} h of active time, the policy's deadline. Last: {rollout.sentence} "
-            f"`rollout resume {rollout.ref.name}` gives it as long again.",
+            f"Paused: not done after {sentences.minutes(rollout.policy.deadline)} of active time, the policy's deadline. "
+            f"Last: {rollout.sentence} {sentences.ways(rollout, resume='gives it as long again')}",
         )
 
 
-def guard_approval(story: Story) -> None:
+def guard_approval(story: Story, facts: Facts) -> None:
     """An approval that does not come has a default."""
     rollout = story.rollout
-    if rollout.phase is not Phase.WAITING or rollout.next_step is None:
+    if not rollout.awaits_approval:
         return
-    approval = rollout.policy.steps[rollout.next_step].approve
+    step = rollout.next_step or 0
+    approval = rollout.policy.steps[step].approve
     if approval is None or story.now - rollout.phase_since < approval.timeout:
         return
+    cause = f"Nobody approved step {step + 1} within {sentences.minutes(approval.timeout)}"
     if approval.on_timeout == "rollback":
-        moves.roll_back(
-            story, "nobody approved in time", f"Rolling back to {rollout.stable} 100 %: nobody approved in time."
-        )
+        back_to_stable(story, facts, cause, f"Rolling back to {rollout.stable} 100 %: n{cause[1:]}.")
     else:
-        moves.pause(story, "approval", f"Paused: nobody approved step {rollout.next_step + 1} in time.")
+        moves.pause(
+            story,
+            "approval",
+            f"Paused: n{cause[1:]}. `rollout approve {rollout.ref.name}` still begins it; "
+            f"{sentences.ways(rollout, resume='waits as long again')}",
+        )
+
+
+def guard_unconfirmed(story: Story, facts: Facts) -> None:
+    """A split that Azure does not take on: told after some minutes, and left to a person after many."""
+    rollout = story.rollout
+    if rollout.phase is Phase.ROLLING_BACK or not unconfirmed(rollout) or rollout.wanted_since is None:
+        return
+    waited = story.now - rollout.wanted_since
+    if waited < SLOW:
+        return
+    what = f"{wanted_traffic(rollout)} is not confirmed after {sentences.minutes(waited)}: {_hindrance(rollout, facts)}"
+    if waited < STUCK:
+        story.tell_once(f"slow {rollout.share}", "slow", f"Waiting for Azure: {what}.", Severity.NOTICE)
+    else:
+        moves.pause(story, "unconfirmed", f"Paused: {what}. {sentences.ways(rollout, resume='tries again')}")
+
+
+def _hindrance(rollout: Rollout, facts: Facts) -> str:
+    endpoint = facts.snapshot.endpoint if facts.snapshot else None
+    if facts.trouble:
+        return facts.trouble.rstrip(".")
+    if endpoint is None:
+        return f"{rollout.ref.name} could not be read"
+    if not endpoint.settled:
+        by = f", last changed by {endpoint.last_modified_by}" if endpoint.last_modified_by else ""
+        return f"{endpoint.name} is {endpoint.state}, an operation runs on it{by}"
+    failed = f", and our last write failed: {endpoint.failure.rstrip('.')}" if endpoint.failure else ""
+    return f"Azure shows {endpoint.traffic}{failed}"
 
 
 def page_if_late(story: Story) -> None:
     """A roll back that Azure has not confirmed within a minute needs a person, with the command to do it by hand."""
     rollout = story.rollout
-    if rollout.phase is not Phase.ROLLING_BACK or rollout.late_told or rollout.decided_at is None:
+    if rollout.phase is not Phase.ROLLING_BACK or rollout.decided_at is None or not unconfirmed(rollout):
         return
     if (story.now - rollout.decided_at).total_seconds() >= sentences.CONFIRMED_WITHIN:
-        story.set(late_told=True)
-        story.tell(
-            "unconfirmed",
-            f"Act now: Azure has not confirmed the roll back of {rollout.ref.name} for "
-            f"{sentences.CONFIRMED_WITHIN} s; it is still being tried. By hand: {sentences.by_hand(rollout)}",
-            Severity.PAGE,
-            {**sentences.ending_details(rollout, story.now), "by_hand": sentences.by_hand(rollout)},
+        page_roll_back(
+            story, f"Azure has not confirmed it within {sentences.CONFIRMED_WITHIN} s; it is still being tried."
         )
+
+
+def page_roll_back(story: Story, why: str) -> None:
+    """Page once about a roll back that does not come true."""
+    rollout = story.rollout
+    story.tell_once(
+        "unconfirmed",
+        "unconfirmed",
+        f"Act now: the roll back of {rollout.ref.name} is not done. {why} By hand: {sentences.by_hand(rollout)}",
+        Severity.PAGE,
+        {**sentences.explained(rollout, story.now), "by_hand": sentences.by_hand(rollout)},
+    )

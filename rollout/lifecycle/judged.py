@@ -1,7 +1,8 @@
 """From a verdict to a move: go on, hold, retreat, roll back.
 
-The rule: a pass counts only for the step whose split Azure has confirmed; a hold is always bounded; a roll back never
-leads onto a stable that cannot serve, and never over a person's hands.
+The rule: a pass counts only for the step that was judged, under the split that Azure has confirmed; a hold is always
+bounded: by the policy, or, for an incident of both, by the deadline; a roll back never leads onto a stable that cannot
+serve, and never over a person's hands.
 """
 
 from datetime import timedelta
@@ -9,117 +10,152 @@ from datetime import timedelta
 from rollout.analysis.verdict import Reason, Verdict
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.guards import stable_cannot_serve
+from rollout.lifecycle.guards import back_to_stable, hands_on
 from rollout.lifecycle.phases import Phase
-from rollout.lifecycle.splits import step_share
+from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.story import Story
 from rollout.world import Severity
 
-#: Holds because there is nothing (sound) to judge: `when.no_data` bounds them.
-BLIND = frozenset({Reason.NO_DATA, Reason.NO_TRAFFIC, Reason.SPLIT, Reason.NOT_COMPARABLE})
-#: Holds because the bake ended without an answer: `when.doubt` bounds them.
-DOUBTFUL = frozenset({Reason.REQUESTS, Reason.DOUBT, Reason.MAXIMUM})
-#: Pauses in which a person's hands are on the traffic, or the evidence is void: a fail is told, not acted upon.
-HANDS_ON = frozenset({"drift", "changed", "regression"})
+#: What bounds a hold: `when.no_data` where there is nothing sound to judge, `when.doubt` where the bake ended without
+#: an answer, the deadline while both deployments are in trouble. Other holds are the bake itself.
+BOUNDS = {
+    Reason.NO_DATA: "no_data",
+    Reason.NO_TRAFFIC: "no_data",
+    Reason.SPLIT: "no_data",
+    Reason.NOT_COMPARABLE: "no_data",
+    Reason.REQUESTS: "doubt",
+    Reason.DOUBT: "doubt",
+    Reason.MAXIMUM: "doubt",
+    Reason.SHARED_INCIDENT: "shared_incident",
+}
+_JUDGED = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING})
+_SUSPECTED = frozenset({Phase.PROGRESSING, Phase.WAITING})
 
 
-def judged(story: Story, facts: Facts) -> None:
-    """Let the verdict of this tick move the rollout."""
+def judged(story: Story, facts: Facts, before: Rollout) -> None:
+    """Let the verdict of this tick move the rollout; `before` is the rollout that was judged."""
     verdict = facts.verdict
-    if verdict is None or story.rollout.phase in {Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK}:
-        return
-    if story.rollout.phase.ended:
+    if verdict is None or story.rollout.phase not in _JUDGED or story.rollout.judged_from != before.judged_from:
         return
     story.set(judgement=facts.judgement, verdict=verdict)
     if verdict.action == "fail":
         _fail(story, facts, verdict)
+    elif _place(story.rollout) != _place(before):
+        return  # this tick has moved on: the verdict speaks of another split
     elif story.rollout.phase is Phase.RETREATED:
-        _while_retreated(story, verdict)
-    elif verdict.action == "retreat":
-        if story.rollout.phase in {Phase.PROGRESSING, Phase.WAITING}:
-            moves.retreat(story, verdict.sentence, facts.per_minute)
-    elif verdict.action == "pass":
-        _pass(story, verdict)
-    elif story.rollout.phase is Phase.PROGRESSING:
-        _hold(story, verdict)
+        _while_retreated(story, facts, verdict)
+    elif verdict.action == "retreat" and story.rollout.phase in _SUSPECTED:
+        moves.retreat(story, verdict.sentence, facts.per_minute)
+    elif _baking(story.rollout):
+        if verdict.action == "pass":
+            _pass(story, verdict)
+        else:
+            _hold(story, facts, verdict)
+
+
+def _place(rollout: Rollout) -> tuple[object, ...]:
+    return rollout.step, rollout.share, rollout.step_since
+
+
+def _baking(rollout: Rollout) -> bool:
+    """A step is being judged, and not held for a person."""
+    return rollout.phase is Phase.PROGRESSING or (rollout.phase is Phase.WAITING and not rollout.awaits_approval)
 
 
 def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
     rollout = story.rollout
-    if rollout.phase is Phase.PAUSED and rollout.paused_because in HANDS_ON:
-        if rollout.held_reason != "told":
-            story.set(held_reason="told", held_since=story.now)
-            story.tell(
-                "regression",
-                f"{rollout.ref.name} is paused and left alone, but the candidate is worse. {verdict.sentence}",
-                Severity.ACTION,
-                sentences.ending_details(rollout, story.now),
-            )
+    if rollout.policy.when.regression == "pause" and not hands_on(rollout):
+        _pause_on_fail(story, verdict)
         return
-    broken = stable_cannot_serve(rollout, facts)
-    if broken:
-        moves.halt(story, f"{verdict.sentence} It cannot be rolled back: {broken}")
-    elif rollout.policy.when.regression == "pause":
-        moves.pause(story, "regression", f"Paused on a regression, as the policy says. {verdict.sentence}")
-    else:
-        moves.roll_back(story, verdict.sentence, f"Rolling back to {rollout.stable} 100 %: {verdict.sentence}")
+    back_to_stable(story, facts, verdict.sentence, f"Rolling back to {rollout.stable} 100 %: {verdict.sentence}")
+    if story.rollout.phase is Phase.PAUSED:
+        story.set(fail_stands=True)
 
 
-def _while_retreated(story: Story, verdict: Verdict) -> None:
+def _pause_on_fail(story: Story, verdict: Verdict) -> None:
+    story.set(fail_stands=True)
+    ways = sentences.ways(story.rollout, resume="goes on with fresh evidence and half the error budget")
+    moves.pause(
+        story,
+        "regression",
+        f"Paused on a regression, as the policy says. {verdict.sentence} {ways}",
+        details=sentences.explained(story.rollout, story.now),
+        told=("left_alone",),
+    )
+
+
+def _while_retreated(story: Story, facts: Facts, verdict: Verdict) -> None:
     if verdict.action == "retreat":
-        return
-    if verdict.reason in BLIND or verdict.reason is Reason.SHARED_INCIDENT:
-        _hold(story, verdict)
+        story.set(**moves.NO_HOLD)
+    elif verdict.reason in BOUNDS:
+        _hold(story, facts, verdict)
     else:
         moves.end_retreat(story, verdict.sentence)
 
 
 def _pass(story: Story, verdict: Verdict) -> None:
     rollout = story.rollout
-    if rollout.phase is not Phase.PROGRESSING or rollout.step_since is None:
+    if rollout.step_since is None:
         return
     if rollout.sized_share is not None:
-        share = step_share(rollout.policy, rollout.step)
-        sentence = f"The first minutes at {rollout.share} % passed, now {share} %: {verdict.sentence}"
-        story.set(share=share, sized_share=None, step_since=None, **moves.NO_HOLD)
-        story.tell("progressing", sentence)
+        moves.fill_step(story, verdict.sentence)
     elif rollout.step + 1 < len(rollout.policy.steps):
         moves.enter_step(story, rollout.step + 1, verdict.sentence)
     else:
         moves.finish(story, verdict.sentence)
 
 
-def _hold(story: Story, verdict: Verdict) -> None:
+def _hold(story: Story, facts: Facts, verdict: Verdict) -> None:
     rollout = story.rollout
-    bounded = verdict.reason in BLIND | DOUBTFUL
-    if not bounded and verdict.reason is not Reason.SHARED_INCIDENT:
-        if rollout.held_reason is not None:
-            story.set(**moves.NO_HOLD)
-            story.tell("going_on", f"Going on after a hold. {verdict.sentence}")
+    bound = BOUNDS.get(verdict.reason)
+    if bound is None:
+        _bake_on(story, verdict)
         return
     if rollout.held_reason != verdict.reason:
-        same_bound = rollout.held_since is not None and (rollout.held_reason in BLIND) == (verdict.reason in BLIND)
-        story.set(held_since=rollout.held_since if same_bound else story.now, held_reason=verdict.reason.value)
-        shared = verdict.reason is Reason.SHARED_INCIDENT
-        story.tell("held", f"Held: {verdict.sentence}", Severity.ACTION if shared else None)
-    if bounded:
-        _end_hold(story, verdict)
+        same = rollout.held_reason is not None and BOUNDS.get(Reason(rollout.held_reason)) == bound
+        held_since = rollout.held_since if same and rollout.held_since else story.now
+        story.set(held_since=held_since, held_reason=verdict.reason.value)
+        _tell_hold(story, verdict, bound)
+    _end_hold(story, facts, verdict, bound)
 
 
-def _end_hold(story: Story, verdict: Verdict) -> None:
+def _bake_on(story: Story, verdict: Verdict) -> None:
+    """Nothing holds the step (any more): it bakes."""
+    if story.rollout.phase is Phase.WAITING:
+        story.move(Phase.PROGRESSING, f"Going on. {verdict.sentence}", **moves.NO_HOLD)
+    elif story.rollout.held_reason is not None:
+        story.set(**moves.NO_HOLD)
+
+
+def _tell_hold(story: Story, verdict: Verdict, bound: str) -> None:
+    """The first line of a hold; a retreat stays a retreat, everything else waits."""
     rollout = story.rollout
-    when = rollout.policy.when
-    blind = verdict.reason in BLIND
-    limit, then = (when.no_data.hold, when.no_data.then) if blind else (when.doubt.extend, when.doubt.then)
-    if rollout.held_since is None or story.now - rollout.held_since < limit:
-        return
-    told = f"after {minutes(limit)} of holding without an answer. {verdict.sentence}"
-    if then == "rollback":
-        moves.roll_back(story, verdict.sentence, f"Rolling back to {rollout.stable} 100 % {told}")
+    told = verdict.sentence
+    if bound != "shared_incident":
+        limit, then = _limit(rollout, bound)
+        ends = sentences.clock((rollout.held_since or story.now) + limit)
+        told = f"{told} If nothing changes, the rollout {'rolls back' if then == 'rollback' else 'pauses'} at {ends}."
+    severity = Severity.ACTION if bound == "shared_incident" else None
+    if rollout.phase is Phase.RETREATED:
+        story.tell("held", told, severity)
     else:
-        moves.pause(story, "no_data" if blind else "doubt", f"Paused {told}")
+        story.move(Phase.WAITING, told, severity=severity)
 
 
-def minutes(duration: timedelta) -> str:
-    """`45 min`."""
-    return f"{round(duration.total_seconds() / 60)} min"
+def _limit(rollout: Rollout, bound: str) -> tuple[timedelta, str]:
+    when = rollout.policy.when
+    return (when.no_data.hold, when.no_data.then) if bound == "no_data" else (when.doubt.extend, when.doubt.then)
+
+
+def _end_hold(story: Story, facts: Facts, verdict: Verdict, bound: str) -> None:
+    rollout = story.rollout
+    limit, then = _limit(rollout, bound)
+    if bound == "shared_incident" or rollout.held_since is None or story.now - rollout.held_since < limit:
+        return
+    held = f"{sentences.minutes(limit)} without an answer. {verdict.sentence}"
+    if then == "rollback":
+        back_to_stable(story, facts, f"Held for {held}", f"Rolling back to {rollout.stable} 100 % after {held}")
+    else:
+        forward = f"`rollout promote {rollout.ref.name}` goes on without it; " if bound == "doubt" else ""
+        ways = sentences.ways(rollout, resume="waits as long again")
+        moves.pause(story, bound, f"Paused after {held} {forward}{ways}")

@@ -3,13 +3,18 @@
 The rule: each move leaves one sentence, and sets everything that the phase needs; whoever calls it has the reason.
 """
 
+from typing import Any
+
 from rollout.lifecycle import sentences
 from rollout.lifecycle.phases import Phase
-from rollout.lifecycle.splits import step_share
+from rollout.lifecycle.splits import intended_traffic, step_share
 from rollout.lifecycle.story import Story
 from rollout.world import Severity, Split
 
 NO_HOLD = {"held_since": None, "held_reason": None}
+NO_RETREAT = {"retreated_at": None, "retreated_from": None}
+#: A pause left behind.
+NO_PAUSE = {"paused_because": None, "resume_phase": None}
 #: A retreat cuts the share to what still shows this many requests a minute (ANALYSIS: retreat), within these percents.
 RETREAT_PER_MINUTE, RETREAT_LEAST, RETREAT_MOST = 20, 2, 10
 #: The first minutes run at the share that shows this many requests a minute, within the same percents.
@@ -28,16 +33,7 @@ def enter_step(story: Story, index: int, why: str, *, per_minute: float | None =
     rollout = story.rollout
     step = rollout.policy.steps[index]
     if step.approve and not approved:
-        story.move(
-            Phase.WAITING,
-            f"{why} Step {index + 1} ({step.traffic} %) waits for an approval: `rollout approve {rollout.ref.name}`.",
-            severity=Severity.ACTION,
-            next_step=index,
-            resume_phase=None,
-            retreated_at=None,
-            sized_share=None,
-            **NO_HOLD,
-        )
+        _ask_for_approval(story, index, why)
         return
     share, sized = step_share(rollout.policy, index), None
     if index == 0 and rollout.policy.first_step == "auto":
@@ -52,8 +48,40 @@ def enter_step(story: Story, index: int, why: str, *, per_minute: float | None =
         sized_share=sized,
         step_since=None,
         next_step=None,
-        resume_phase=None,
-        retreated_at=None,
+        **NO_PAUSE,
+        **NO_RETREAT,
+        **NO_HOLD,
+    )
+
+
+def _ask_for_approval(story: Story, index: int, why: str) -> None:
+    rollout = story.rollout
+    step = rollout.policy.steps[index]
+    until = story.now + step.approve.timeout if step.approve else story.now
+    story.move(
+        Phase.WAITING,
+        f"{why} Step {index + 1} ({step_share(rollout.policy, index)} %) waits for an approval until "
+        f"{sentences.moment(until)}: `rollout approve {rollout.ref.name}`, or `rollout reject {rollout.ref.name}`.",
+        severity=Severity.ACTION,
+        phase_since=story.now,
+        next_step=index,
+        sized_share=None,
+        **NO_PAUSE,
+        **NO_RETREAT,
+        **NO_HOLD,
+    )
+
+
+def fill_step(story: Story, why: str) -> None:
+    """The first minutes at a smaller share went well: the step's own share."""
+    rollout = story.rollout
+    share = step_share(rollout.policy, rollout.step)
+    story.move(
+        Phase.PROGRESSING,
+        f"{why} Now {sentences.split_words(rollout, share)}, the share of step {rollout.step + 1}.",
+        share=share,
+        sized_share=None,
+        step_since=None,
         **NO_HOLD,
     )
 
@@ -64,10 +92,11 @@ def finish(story: Story, why: str) -> None:
         Phase.PROMOTING,
         f"{why} {story.rollout.candidate} gets all traffic.",
         share=100,
+        sized_share=None,
         step_since=None,
-        retreated_at=None,
         next_step=None,
-        resume_phase=None,
+        **NO_PAUSE,
+        **NO_RETREAT,
         **NO_HOLD,
     )
 
@@ -76,67 +105,106 @@ def retreat(story: Story, sentence: str, per_minute: float | None) -> None:
     """Cut the share while in doubt; a rollout that waited for an approval waits on afterwards."""
     rollout = story.rollout
     share = min(rollout.share, share_for(per_minute, RETREAT_PER_MINUTE))
+    cut = f"from {rollout.share} % to {share} %" if share < rollout.share else f"at {share} %, which is little already,"
     story.move(
         Phase.RETREATED,
-        f"Retreated from {rollout.share} % to {share} % while in doubt. {sentence}",
+        f"Retreated {cut} while in doubt. {sentence}",
         severity=Severity.NOTICE,
         share=share,
         retreated_at=story.now,
+        retreated_from=rollout.share,
         step_since=None,
-        resume_phase=Phase.WAITING if rollout.phase is Phase.WAITING else None,
         **NO_HOLD,
     )
 
 
 def end_retreat(story: Story, sentence: str) -> None:
-    """The doubt is gone: back to the step's share."""
+    """The doubt is gone: back to the share that was cut."""
     rollout = story.rollout
-    share = rollout.sized_share or step_share(rollout.policy, rollout.step)
+    share = rollout.retreated_from or rollout.share
+    where = f"step {rollout.step + 1} of {len(rollout.policy.steps)} at {share} %"
+    waits = "; the next step still waits for an approval" if rollout.next_step is not None else ""
     story.move(
-        rollout.resume_phase or Phase.PROGRESSING,
-        f"Resumed {sentences.step_words(rollout).lower()} at {share} %. {sentence}",
+        Phase.PROGRESSING if rollout.next_step is None else Phase.WAITING,
+        f"Resumed {where}{waits}. {sentence}",
         severity=Severity.NOTICE,
         share=share,
-        retreated_at=None,
         step_since=None,
-        resume_phase=None,
+        **NO_RETREAT,
         **NO_HOLD,
     )
 
 
-def pause(story: Story, because: str, sentence: str, *, severity: Severity | None = Severity.ACTION) -> None:
+def pause(
+    story: Story, because: str, sentence: str, *, severity: Severity | None = Severity.ACTION, **more: Any
+) -> None:
     """Leave the share alone until a person says how to go on."""
     rollout = story.rollout
-    where = rollout.resume_phase if rollout.phase is Phase.PAUSED else rollout.phase
-    back = where if where in {Phase.WAITING, Phase.PROMOTING} else Phase.PROGRESSING
-    story.move(Phase.PAUSED, sentence, severity=severity, paused_because=because, resume_phase=back, **NO_HOLD)
+    already = rollout.phase is Phase.PAUSED
+    if already and rollout.paused_because == "changed":
+        because = "changed"  # the evidence is void whatever came after
+    story.move(
+        Phase.PAUSED,
+        sentence,
+        severity=severity,
+        paused_because=because,
+        resume_phase=rollout.resume_phase if already else _way_back(story),
+        **NO_HOLD,
+        **more,
+    )
+
+
+def pause_refused(story: Story, why: str) -> None:
+    """Azure understood our write and said no."""
+    ways = sentences.ways(story.rollout, resume="tries again, once that is mended")
+    pause(story, "refused", f"Paused: the new split of {story.rollout.ref.name} was refused: {why.rstrip('.')}. {ways}")
+
+
+def _way_back(story: Story) -> Phase:
+    rollout = story.rollout
+    if rollout.phase in {Phase.PROMOTING, Phase.RETREATED} or rollout.awaits_approval:
+        return rollout.phase
+    return Phase.PROGRESSING
 
 
 def roll_back(story: Story, cause: str, sentence: str, *, ending: Phase = Phase.ROLLED_BACK) -> None:
     """Send all traffic back to stable; the line that tells its end follows when Azure has confirmed it."""
-    story.set(cause=cause, was_share=story.rollout.share, decided_at=story.now, sent_at=None, late_told=False)
+    rollout = story.rollout
+    if rollout.share == 0 and rollout.confirmed == intended_traffic(rollout) and not rollout.writes:
+        story.move(
+            Phase.ABORTED,
+            f"Ended before any traffic moved: {cause}. The traffic of {rollout.ref.name} was not touched.",
+            severity=Severity.NOTICE,
+            cause=cause,
+        )
+        return
+    story.set(cause=cause, was_share=rollout.share, decided_at=story.now, sent_at=None)
     story.move(
         Phase.ROLLING_BACK,
         sentence,
-        severity=Severity.NOTICE,
-        details=sentences.ending_details(story.rollout, story.now),
+        severity=Severity.ACTION,
+        details=sentences.explained(story.rollout, story.now),
         share=0,
         ending=ending,
-        retreated_at=None,
         step_since=None,
         next_step=None,
         foreign=None,
+        replaceable=None,
+        **NO_PAUSE,
+        **NO_RETREAT,
         **NO_HOLD,
     )
 
 
 def halt(story: Story, sentence: str) -> None:
     """Stable cannot serve: leave traffic alone and page."""
+    rollout = story.rollout
     story.move(
         Phase.HALTED,
-        f"Halted, act now: {sentence} Traffic was left as it is ({shown_split(story)}).",
+        f"Halted, act now: {sentence} Traffic was left as it is ({shown_split(story)}). Mend or replace {rollout.stable}, or "
+        f"set the traffic by hand with `az ml online-endpoint update`; then start a new rollout.",
         severity=Severity.PAGE,
-        details=sentences.ending_details(story.rollout, story.now),
+        details=sentences.explained(rollout, story.now),
     )
 
 

@@ -13,7 +13,7 @@ class Phase(StrEnum):
     PREPARING = "preparing"  # checking that it can start: endpoint, deployments, fresh data
     PROGRESSING = "progressing"  # a step's traffic is live, or on its way, and judged
     RETREATED = "retreated"  # share cut while in doubt; resumes or rolls back
-    WAITING = "waiting"  # share held until something comes: an approval, data, evidence
+    WAITING = "waiting"  # share held until something comes: an approval, data, evidence, the end of an incident
     PAUSED = "paused"  # share left alone until a person says how to go on
     ROLLING_BACK = "rolling_back"  # all traffic is on its way back to stable
     ROLLED_BACK = "rolled_back"  # all traffic is back on stable, confirmed by Azure
@@ -33,14 +33,12 @@ ENDED = frozenset({Phase.ROLLED_BACK, Phase.SUCCEEDED, Phase.HALTED, Phase.ABORT
 _ANY_TIME = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED})
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.PENDING: frozenset({Phase.PREPARING, Phase.ABORTED}),
+    Phase.PENDING: frozenset({Phase.PREPARING}),
     Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.WAITING, Phase.ABORTED}),
     Phase.PROGRESSING: _ANY_TIME | {Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.RETREATED: _ANY_TIME | {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING},
     Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},
-    Phase.PAUSED: frozenset(
-        {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED}
-    ),
+    Phase.PAUSED: (_ANY_TIME - {Phase.PAUSED}) | {Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.HALTED, Phase.ABORTED}),
     Phase.PROMOTING: _ANY_TIME | {Phase.SUCCEEDED},
     Phase.ROLLED_BACK: frozenset(),
@@ -48,3 +46,12 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.HALTED: frozenset(),
     Phase.ABORTED: frozenset(),
 }
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for the documentation."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Phase.PENDING}"]
+    for phase, following in TRANSITIONS.items():
+        lines += [f"    {phase} --> {after}" for after in Phase if after in following]
+        lines += [f"    {phase} --> [*]"] if phase.ended else []
+    return "\n".join(lines)

@@ -146,7 +146,7 @@ def _check_time(
     if facts.fresh_at is None or now - facts.fresh_at > FRESH:
         until = rollout.created_at + rollout.policy.when.no_data.hold
         return NotYet(sentence=_no_fresh_data(stable, facts), until=until)
-    return Ready(stable=stable, candidate=candidate, pins=(pair[0].pin, pair[1].pin))
+    return Ready(stable=pair[0].name, candidate=pair[1].name, pins=(pair[0].pin, pair[1].pin))
 
 
 def _no_fresh_data(stable: str, facts: Facts) -> str:

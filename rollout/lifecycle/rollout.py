@@ -13,6 +13,8 @@ from rollout.lifecycle.phases import Phase
 from rollout.policy import Policy
 from rollout.world import EndpointRef, Pin, Split
 
+Outcome = Literal["accepted", "conflict", "unknown", "refused"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
@@ -26,15 +28,16 @@ class Write:
     split: Split
     begun_at: datetime
     ended_at: datetime | None = None
-    outcome: Literal["accepted", "conflict", "unknown", "refused"] | None = None
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Foreign:
-    """A split that is not ours, and the first snapshot that showed it."""
+    """A split that is not ours, and the first snapshot that showed it; `told` once it was told to be a person's."""
 
     split: Split
     seen_at: datetime
+    told: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +54,47 @@ class Rollout:
     created_by: str
     phase_since: datetime
     sentence: str  # the last thing that happened, as told
+
+    # the traffic
     step: int = 0  # index into policy.steps
     share: int = 0  # percent that the candidate is wanted to have now
-    pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, at the start
+    wanted_since: datetime | None = None  # since when this split is wanted
     confirmed: Split | None = None  # the last wanted split that Azure showed
     confirmed_at: datetime | None = None
     writes: tuple[Write, ...] = ()  # since the last confirmed split; the last one is the newest
+    strays: tuple[Write, ...] = ()  # from before it, never answered: for a while they may still take effect
     foreign: Foreign | None = None
+    replaceable: Split | None = None  # a person's split that `resume --restore` allowed to write over
+    pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, as judged
+
+    # the step
     started_at: datetime | None = None  # first confirmed split with candidate traffic
+    judged_from: datetime | None = None  # what came before is no evidence: the start, or a fresh one
     step_since: datetime | None = None  # when this step's split was confirmed
     sized_share: int | None = None  # the first step still runs at this share, sized from the traffic
     retreated_at: datetime | None = None
+    retreated_from: int | None = None  # the share to go back to when the retreat is over
+    next_step: int | None = None  # the step that waits for an approval
     held_since: datetime | None = None  # since when the verdict holds for `held_reason`
     held_reason: str | None = None
-    paused_because: str | None = None  # drift | regression | changed | doubt | no_data | deadline | person
-    resume_phase: Phase | None = None  # where `resume` leads, and where a retreat from a waiting rollout returns to
-    next_step: int | None = None  # the step that waits for an approval
+
+    # waiting for people
+    paused_because: str | None = None  # drift | regression | changed | doubt | no_data | deadline | approval | …
+    resume_phase: Phase | None = None  # where `resume` leads
+    fail_stands: bool = False  # the candidate failed and was not rolled back: going on needs a reason
+    past_fail: int = 0  # how often a person went on past a fail: each time halves the error budget
+    told: tuple[str, ...] = ()  # what this phase tells only once and has told
     active: timedelta = timedelta()  # time before `active_since` that counts towards the deadline
     active_since: datetime | None = None
+
+    # the end
     ending: Phase | None = None  # where a roll back leads: rolled_back, or aborted where a person asked for it
     cause: str | None = None  # why the roll back was decided, in words
     was_share: int = 0  # the candidate's share when it was decided
     decided_at: datetime | None = None  # when it was decided
     sent_at: datetime | None = None  # when Azure had taken its request
-    late_told: bool = False  # the page about an unconfirmed roll back is out
-    past_fail: int = 0  # how often a person went on past a fail: each time halves the error budget
+
+    # the evidence
     judgement: Judgement | None = None
     verdict: Verdict | None = None  # the last one, with its findings
 
@@ -83,3 +102,8 @@ class Rollout:
     def ended(self) -> bool:
         """Nothing changes any more."""
         return self.phase.ended
+
+    @property
+    def awaits_approval(self) -> bool:
+        """A person must approve the next step."""
+        return self.phase is Phase.WAITING and self.next_step is not None

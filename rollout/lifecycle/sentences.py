@@ -4,10 +4,12 @@ The rule: past tense for what happened, numbers with their n, UTC times, and for
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rollout.analysis.verdict import Finding, Rate, Verdict
+from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
+from rollout.lifecycle.splits import wanted_traffic
 
 THIN_SPACE = "\u2009"
 #: Seconds within which Azure should confirm a roll back; a real traffic update takes 20 to 31 s.
@@ -25,15 +27,30 @@ def clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S} UTC"
 
 
+def moment(at: datetime) -> str:
+    """`Mon 02:07 UTC`: for what lies hours ahead."""
+    return f"{at:%a %H:%M} UTC"
+
+
+def minutes(duration: timedelta) -> str:
+    """`45 min`, `8 h`."""
+    total = round(duration / timedelta(minutes=1))
+    return f"{total // 60} h" if total and total % 60 == 0 else f"{total} min"
+
+
 def split_words(rollout: Rollout, share: int) -> str:
     """`blue 75 % + green 25 %`."""
     parts = [f"{name} {part} %" for name, part in ((rollout.stable, 100 - share), (rollout.candidate, share)) if part]
     return " + ".join(parts)
 
 
-def step_words(rollout: Rollout) -> str:
-    """`Step 2 of 4`."""
-    return f"Step {rollout.step + 1} of {len(rollout.policy.steps)}"
+def ways(rollout: Rollout, *, resume: str) -> str:
+    """What a person can do about a pause: `resume` says what that would do."""
+    name = rollout.ref.name
+    return (
+        f"`rollout resume {name}{' --reason …' if rollout.fail_stands else ''}` {resume}; "
+        f"`rollout abort {name} --reason …` puts all traffic back on {rollout.stable}."
+    )
 
 
 def worst(verdict: Verdict | None) -> Finding | None:
@@ -64,16 +81,30 @@ def _value(rate: Rate, unit: str) -> str:
     return f"{percent:.1f} %" if percent >= 1 else f"{percent:.2f} %"
 
 
-def rolled_back(rollout: Rollout, at: datetime) -> str:
+def rolled_back(rollout: Rollout) -> str:
     """The line that ends a roll back that worked: it says it all."""
+    at = rollout.confirmed_at or rollout.phase_since
     line = (
         f"Rolled back, no action needed: {rollout.ref.name} back on {rollout.stable} 100 % since {clock(at)} "
         f"(was {rollout.was_share} % {rollout.candidate}). "
     )
     finding = worst(rollout.verdict)
-    line += f"{comparison(finding)}." if finding and finding.action == "fail" else f"{_capital(rollout.cause or '')}."
+    line += (
+        f"{comparison(finding)}."
+        if finding and finding.action == "fail"
+        else f"{_capital(rollout.cause or '').rstrip('.')}."
+    )
     harmed = rollout.verdict.harmed if rollout.verdict else 0.0
     return line + (f" ~{number(harmed)} requests harmed." if harmed >= 1 else "")
+
+
+def aborted(rollout: Rollout) -> str:
+    """The line that ends a roll back that a person asked for."""
+    at = rollout.confirmed_at or rollout.phase_since
+    return (
+        f"Aborted: {rollout.ref.name} back on {rollout.stable} 100 % since {clock(at)} "
+        f"(was {rollout.was_share} % {rollout.candidate}), {rollout.cause}."
+    )
 
 
 def _capital(text: str) -> str:
@@ -84,20 +115,20 @@ def by_hand(rollout: Rollout) -> str:
     """The command with which a person does it, where Azure does not confirm our write."""
     return (
         f"az ml online-endpoint update --name {rollout.ref.name} --workspace-name {rollout.ref.workspace} "
-        f'--traffic "{rollout.stable}=100"'
+        f'--traffic "{rollout.stable}=100 {rollout.candidate}=0"'
     )
 
 
-def ending_details(rollout: Rollout, now: datetime) -> Mapping[str, object]:
+def explained(rollout: Rollout, now: datetime) -> Mapping[str, object]:
     """What the long form of an alert tells (JSON values; absent where unknown)."""
     verdict = rollout.verdict
     first_bad = verdict.first_bad if verdict else None
     found: dict[str, object | None] = {
-        "now": split_words(rollout, rollout.share),
-        "was_share": rollout.was_share,
+        "now": _where(rollout),
+        "was_share": rollout.was_share if rollout.decided_at else None,
         "cause": rollout.cause,
         "findings": [finding_details(finding) for finding in verdict.findings] if verdict else None,
-        "first_bad_at": datetime.fromtimestamp(first_bad * 60, now.tzinfo).isoformat() if first_bad else None,
+        "first_bad_at": _iso(datetime.fromtimestamp(first_bad * 60, now.tzinfo)) if first_bad is not None else None,
         "decided_at": _iso(rollout.decided_at),
         "sent_at": _iso(rollout.sent_at),
         "confirmed_at": _iso(rollout.confirmed_at if rollout.ended else None),
@@ -105,9 +136,38 @@ def ending_details(rollout: Rollout, now: datetime) -> Mapping[str, object]:
         "started_by": rollout.created_by,
         "started_at": _iso(rollout.created_at),
         "policy": rollout.policy.name,
+        "next": _next(rollout),
         "runbook": rollout.policy.runbook,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _where(rollout: Rollout) -> str:
+    """The split that Azure last confirmed, and where it is going if it is going elsewhere."""
+    shown = f"{rollout.ref.name}: {rollout.confirmed}" if rollout.confirmed else rollout.ref.name
+    wanted = wanted_traffic(rollout)
+    return f"{shown}, on its way to {wanted}" if wanted is not None and wanted != rollout.confirmed else shown
+
+
+_NEXTS = {
+    Phase.PROGRESSING: "Nothing to do: the rollout goes on by itself.",
+    Phase.RETREATED: "Nothing to do: the rollout goes back to its share, or rolls back, by itself.",
+    Phase.ROLLING_BACK: "Wait for the message that Azure has confirmed it; if none comes in a minute, you are paged.",
+    Phase.ROLLED_BACK: "Nothing to do for the traffic. Mend the candidate, then start a new rollout.",
+    Phase.PROMOTING: "Nothing to do: the last traffic is on its way.",
+    Phase.SUCCEEDED: "Nothing to do. Delete the old stable deployment when you no longer want it to fall back on.",
+    Phase.HALTED: "Look at the endpoint now: nothing moves its traffic until a person does.",
+}
+
+
+def _next(rollout: Rollout) -> str | None:
+    if rollout.phase is Phase.WAITING:
+        if rollout.awaits_approval:
+            return f"Approve or reject: `rollout approve {rollout.ref.name}` or `rollout reject {rollout.ref.name}`."
+        return "The rollout goes on by itself when there is something to judge again."
+    if rollout.phase is Phase.PAUSED:
+        return f"Decide how to go on: {ways(rollout, resume='goes on')}"
+    return _NEXTS.get(rollout.phase)
 
 
 def finding_details(finding: Finding) -> Mapping[str, object]:

@@ -1,7 +1,8 @@
 """Which split a rollout wants, which one Azure shows, and what to write.
 
 The rule: level-triggered. `wanted_traffic` is the whole split; it is written whenever a settled endpoint shows another
-one that is ours to change, and never as a difference. A person's split is never written over (HOUSE rule 7).
+one that is ours to change, and never as a difference. A person's split is never written over (HOUSE rule 7), unless a
+person said so or a roll back is under way.
 """
 
 from dataclasses import replace
@@ -19,18 +20,39 @@ WRITE_AGAIN = timedelta(seconds=45)
 ROLL_BACK_AGAIN = timedelta(seconds=15)
 #: A foreign split counts once two snapshots this far apart show it: reads may lag behind writes.
 FOREIGN_SETTLES = timedelta(seconds=5)
+#: A request that was never answered may take effect for so long: connect, read and operation take 5, 20 and 31 s at most.
+LATE_WRITE = timedelta(seconds=60)
+
+
+def intended_traffic(rollout: Rollout) -> Split | None:
+    """The split that the rollout is at, in every phase; None before its two deployments are known."""
+    if rollout.stable is None or rollout.candidate is None:
+        return None
+    return Split.of({rollout.stable: 100 - rollout.share, rollout.candidate: rollout.share})
 
 
 def wanted_traffic(rollout: Rollout) -> Split | None:
     """The split that the rollout wants Azure to show now; None where traffic is left alone."""
-    if rollout.phase not in HOLDS_TRAFFIC or rollout.stable is None or rollout.candidate is None:
-        return None
-    return Split.of({rollout.stable: 100 - rollout.share, rollout.candidate: rollout.share})
+    return intended_traffic(rollout) if rollout.phase in HOLDS_TRAFFIC else None
 
 
 def step_share(policy: Policy, step: int) -> int:
     """The candidate's share in a step: at 100 % the holdback stays on stable until the bake ends."""
     return min(policy.steps[step].traffic, 100 - policy.holdback)
+
+
+def our_splits(rollout: Rollout) -> frozenset[Split]:
+    """What Azure may show without a person's doing: what was confirmed, and every intent that may have come true since.
+
+    A person's split that we were told to write over counts as ours, too.
+    """
+    known = {rollout.confirmed, rollout.replaceable, *(write.split for write in (*rollout.writes, *rollout.strays))}
+    return frozenset(split for split in known if split is not None)
+
+
+def overwritable(rollout: Rollout) -> frozenset[Split] | None:
+    """The splits that our write may replace; on the way back to stable, any."""
+    return None if rollout.phase is Phase.ROLLING_BACK else our_splits(rollout)
 
 
 def speaks_about_writes(rollout: Rollout, snapshot: Snapshot) -> bool:
@@ -41,63 +63,82 @@ def speaks_about_writes(rollout: Rollout, snapshot: Snapshot) -> bool:
     return ended is not None and snapshot.requested_at > ended
 
 
-def foreign_split(rollout: Rollout, snapshot: Snapshot) -> Split | None:
-    """The split of a settled endpoint where it is neither the confirmed one nor any that we asked for since."""
-    endpoint = snapshot.endpoint
-    if endpoint is None or rollout.confirmed is None or not endpoint.settled:
-        return None
-    if not speaks_about_writes(rollout, snapshot):
-        return None
-    ours = {rollout.confirmed, *(write.split for write in rollout.writes)}
-    return None if endpoint.traffic in ours else endpoint.traffic
-
-
 def noted_foreign(rollout: Rollout, snapshot: Snapshot) -> tuple[Rollout, bool]:
     """Remember a foreign split; True once a second snapshot shows the same one."""
-    split = foreign_split(rollout, snapshot)
-    if split is None:
-        return (replace(rollout, foreign=None) if rollout.foreign else rollout), False
+    split = _foreign_split(rollout, snapshot)
     known = rollout.foreign
+    if split is None:
+        # what was told to be a person's stays so until a snapshot that can tell shows otherwise
+        keep = known is None or not _can_tell(rollout, snapshot)
+        return (rollout if keep else replace(rollout, foreign=None)), False
     if known is None or known.split != split:
         return replace(rollout, foreign=Foreign(split=split, seen_at=snapshot.requested_at)), False
     return rollout, snapshot.requested_at - known.seen_at >= FOREIGN_SETTLES
 
 
-def shows_wanted(rollout: Rollout, snapshot: Snapshot) -> bool:
-    """A settled endpoint shows the split that we want, after our last write."""
+def _foreign_split(rollout: Rollout, snapshot: Snapshot) -> Split | None:
+    """The split of a settled endpoint where it is neither the confirmed one nor any that we asked for since."""
+    if snapshot.endpoint is None or rollout.confirmed is None or not _can_tell(rollout, snapshot):
+        return None
+    return None if snapshot.endpoint.traffic in our_splits(rollout) else snapshot.endpoint.traffic
+
+
+def _can_tell(rollout: Rollout, snapshot: Snapshot) -> bool:
+    """Whether a snapshot can show whose split it is: nothing runs, and it was asked for after our last write."""
     endpoint = snapshot.endpoint
+    return endpoint is not None and endpoint.settled and speaks_about_writes(rollout, snapshot)
+
+
+def shows_intended(rollout: Rollout, snapshot: Snapshot) -> bool:
+    """A settled endpoint shows the split that we are at, after our last write."""
     return (
-        endpoint is not None
-        and endpoint.settled
-        and speaks_about_writes(rollout, snapshot)
-        and endpoint.traffic == wanted_traffic(rollout)
+        snapshot.endpoint is not None
+        and _can_tell(rollout, snapshot)
+        and snapshot.endpoint.traffic == intended_traffic(rollout)
     )
+
+
+def confirmed(rollout: Rollout, now: datetime) -> Rollout:
+    """The rollout after Azure has shown its split."""
+    split = intended_traffic(rollout)
+    ours = replace(rollout, foreign=None, replaceable=None)
+    if rollout.confirmed == split and not rollout.writes:
+        return replace(ours, strays=_possible(rollout.strays, now))
+    unanswered = [write for write in rollout.writes if write.outcome == "unknown" and write.split != split]
+    strays = _possible((*rollout.strays, *unanswered), now)
+    return replace(ours, confirmed=split, confirmed_at=now, writes=(), strays=strays)
+
+
+def _possible(strays: tuple[Write, ...], now: datetime) -> tuple[Write, ...]:
+    return tuple(write for write in strays if now - write.begun_at < LATE_WRITE)
 
 
 def due_write(rollout: Rollout, snapshot: Snapshot | None, now: datetime) -> Split | None:
     """The split to ask Azure for now, or None."""
     wanted = wanted_traffic(rollout)
-    if wanted is None or (rollout.foreign is not None and rollout.phase is not Phase.ROLLING_BACK):
+    rolling_back = rollout.phase is Phase.ROLLING_BACK
+    if wanted is None or (rollout.foreign is not None and not rolling_back):
         return None
     last = rollout.writes[-1] if rollout.writes else None
-    first_try = last is None or last.split != wanted
-    if rollout.phase is Phase.ROLLING_BACK and first_try:
-        return None if rollout.confirmed == wanted and not rollout.writes else wanted
-    if snapshot is None or snapshot.endpoint is None or not snapshot.endpoint.settled:
+    if rolling_back and (rollout.confirmed != wanted or last) and (last is None or last.split != wanted):
+        return wanted  # the first try waits for no snapshot
+    endpoint = snapshot.endpoint if snapshot else None
+    if snapshot is None or endpoint is None or not endpoint.settled or endpoint.traffic == wanted:
         return None
-    return wanted if _may_write(rollout, last, snapshot, snapshot.endpoint, wanted, now) else None
+    return wanted if _may_write(rollout, last, snapshot, endpoint, now) else None
 
 
 def _may_write(
-    rollout: Rollout, last: Write | None, snapshot: Snapshot, endpoint: EndpointState, wanted: Split, now: datetime
+    rollout: Rollout, last: Write | None, snapshot: Snapshot, endpoint: EndpointState, now: datetime
 ) -> bool:
-    if endpoint.traffic == wanted:
+    replacing = overwritable(rollout)
+    if replacing is not None and endpoint.traffic not in replacing:
         return False
     if last is None:
-        return rollout.confirmed != wanted
+        return rollout.confirmed != wanted_traffic(rollout) or speaks_about_writes(rollout, snapshot)
     if not speaks_about_writes(rollout, snapshot):
         return False
-    if last.split != wanted or last.outcome in {"conflict", "unknown"}:
+    if last.split != wanted_traffic(rollout) or last.outcome in {"conflict", "unknown"}:
         return True
     patience = ROLL_BACK_AGAIN if rollout.phase is Phase.ROLLING_BACK else WRITE_AGAIN
     return last.ended_at is not None and now - last.ended_at >= patience
@@ -109,12 +150,10 @@ def with_write(rollout: Rollout, split: Split, now: datetime) -> Rollout:
     return replace(rollout, writes=(*others, Write(split=split, begun_at=now)))
 
 
-def overwritable(rollout: Rollout) -> frozenset[Split] | None:
-    """The splits that our write may replace: those that were ours. On the way back to stable, any split."""
-    if rollout.phase is Phase.ROLLING_BACK:
-        return None
-    ours = {write.split for write in rollout.writes}
-    return frozenset(ours | ({rollout.confirmed} if rollout.confirmed else set()))
+def unconfirmed(rollout: Rollout) -> bool:
+    """Azure has not yet shown the split that is wanted."""
+    wanted = wanted_traffic(rollout)
+    return wanted is not None and (rollout.confirmed != wanted or bool(rollout.writes))
 
 
 def tag_note(rollout: Rollout) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from rollout.analysis.verdict import Stage
+from rollout.analysis.verdict import Pair, Stage
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.policy import Policy, Step
@@ -31,17 +31,25 @@ def next_minute(moment: datetime) -> int:
 
 def stage_of(rollout: Rollout, now: datetime) -> Stage | None:
     """The stage to judge; None before any candidate traffic was confirmed."""
-    if rollout.started_at is None:
+    if rollout.judged_from is None:
         return None
     return Stage(
         step=rollout.step,
         traffic=rollout.share,
-        started=next_minute(rollout.started_at),
+        started=next_minute(rollout.judged_from),
         since=next_minute(rollout.step_since or now),
         bake=bake_blocks(rollout),
         retreated_since=next_minute(rollout.retreated_at) if rollout.retreated_at else None,
         holdback=rollout.share < 100,
+        instances=_instances(rollout),
     )
+
+
+def _instances(rollout: Rollout) -> Pair | None:
+    if rollout.pins is None or any(pin.instances is None for pin in rollout.pins):
+        return None
+    baseline, candidate = (pin.instances or 0 for pin in rollout.pins)
+    return Pair(baseline=baseline, candidate=candidate)
 
 
 def bake_blocks(rollout: Rollout) -> int:
@@ -77,7 +85,8 @@ def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
         return Eta()
     since = rollout.step_since or now + WRITE_TAKES
     decision = max(now, since + timedelta(minutes=bake_blocks(rollout) + 1) + lag)
-    return Eta(next_decision_at=decision, done_at=_after(rollout.policy, rollout.step, decision, lag))
+    full = _takes(rollout.policy.steps[rollout.step], lag) if rollout.sized_share is not None else timedelta()
+    return Eta(next_decision_at=decision, done_at=_after(rollout.policy, rollout.step, decision + full, lag))
 
 
 def _after(policy: Policy, step: int, start: datetime, lag: timedelta) -> datetime | None:
@@ -86,8 +95,12 @@ def _after(policy: Policy, step: int, start: datetime, lag: timedelta) -> dateti
     for later in policy.steps[step + 1 :]:
         if later.approve:
             return None
-        total += WRITE_TAKES + timedelta(minutes=_blocks(later) + 1) + lag
+        total += _takes(later, lag)
     return total + (WRITE_TAKES if policy.holdback else timedelta())
+
+
+def _takes(step: Step, lag: timedelta) -> timedelta:
+    return WRITE_TAKES + timedelta(minutes=_blocks(step) + 1) + lag
 
 
 def _blocks(step: Step) -> int:

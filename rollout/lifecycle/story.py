@@ -12,8 +12,8 @@ from rollout.lifecycle.phases import TRANSITIONS, Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import Command, CommandResult, Event, Severity
 
-#: Phases whose time counts towards the deadline.
-ACTIVE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING})
+#: Phases whose time counts towards the deadline; waiting counts too, unless it is for a person.
+ACTIVE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING})
 
 
 class Story:
@@ -38,6 +38,19 @@ class Story:
         )
         self.set(sentence=sentence)
 
+    def tell_once(
+        self,
+        key: str,
+        kind: str,
+        sentence: str,
+        severity: Severity | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        """Leave a sentence, unless this phase has told `key` already."""
+        if key not in self.rollout.told:
+            self.set(told=(*self.rollout.told, key))
+            self.tell(kind, sentence, severity, details)
+
     def move(
         self,
         phase: Phase,
@@ -48,23 +61,29 @@ class Story:
         **changes: Any,
     ) -> None:
         """Go to another phase, with its sentence; the event's kind is the phase's name."""
-        old = self.rollout.phase
-        if phase is not old:
-            if phase not in TRANSITIONS[old]:
-                raise AssertionError(f"no transition from {old} to {phase}")
-            changes = {"phase_since": self.now, **_deadline_clock(self.rollout, phase, self.now), **changes}
-        self.set(phase=phase, **changes)
+        before = self.rollout
+        if phase is not before.phase:
+            if phase not in TRANSITIONS[before.phase]:
+                raise AssertionError(f"no transition from {before.phase} to {phase}")
+            changes = {"phase_since": self.now, "told": (), **changes}
+        after = replace(before, phase=phase, **changes)
+        self.rollout = _with_deadline_clock(after, self.now)
         self.tell(phase.value, sentence, severity, details)
 
     def answer(self, command: Command, *, accepted: bool, sentence: str) -> None:
         """Tell the author of a command what became of it."""
         self.results.append(CommandResult(command_id=command.id, accepted=accepted, sentence=sentence))
 
+    def undo_to(self, rollout: Rollout, events: int) -> None:
+        """Forget what was decided since: the rollout was this, with so many events."""
+        self.rollout = rollout
+        del self.events[events:]
 
-def _deadline_clock(rollout: Rollout, phase: Phase, now: datetime) -> dict[str, object]:
+
+def _with_deadline_clock(rollout: Rollout, now: datetime) -> Rollout:
     """The deadline counts active time only: it stops while the rollout waits for a person."""
-    if phase in ACTIVE:
-        return {} if rollout.active_since else {"active_since": now}
+    if rollout.phase in ACTIVE and not rollout.awaits_approval:
+        return rollout if rollout.active_since else replace(rollout, active_since=now)
     if rollout.active_since is None:
-        return {}
-    return {"active": rollout.active + (now - rollout.active_since), "active_since": None}
+        return rollout
+    return replace(rollout, active=rollout.active + (now - rollout.active_since), active_since=None)

@@ -5,15 +5,13 @@ workspace, metrics per subscription and region. Cells are replaced, never added,
 a source that fails is remembered with its sentence and blinds nobody else.
 """
 
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from threading import Lock
 
-from rollout.analysis.cells import Cell
-from rollout.errors import RefusedError, RolloutError, ThrottledError
-from rollout.ports import Clock, Endpoints, Reading, Store, Telemetry
+from rollout.collector.sources import SourceStatus, WorkspaceSources, remembering
+from rollout.errors import RefusedError
+from rollout.ports import Clock, Listing, Reading, Store, Telemetry
 from rollout.world import EndpointRef, EndpointState, Snapshot
 
 #: How long before a rollout's first look cells are wanted: the judge compares with stable's hour before.
@@ -22,44 +20,10 @@ HISTORY_MINUTES = 75
 FIRST_LAG, LEAST_LAG, MOST_LAG = timedelta(minutes=10), timedelta(minutes=3), timedelta(minutes=20)
 #: Metrics settle within three minutes, so their lag is not learned.
 METRICS_LAG = timedelta(minutes=3)
-#: The lag is learned from this many last reads, with this much on top.
-LAG_MEMORY, LAG_LEAST, LAG_MARGIN = 30, 5, timedelta(seconds=60)
+#: The lag is learned from the last reads, from this many at least, with this much on top.
+LAG_LEAST, LAG_MARGIN = 5, timedelta(seconds=60)
 #: Now and then a wider window is read again, to count what came late.
 RECHECK_EVERY, RECHECK_MINUTES = timedelta(minutes=5), 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkspaceSources:
-    """Where one workspace of the settings is read from. The keys name what several workspaces may share."""
-
-    workspace: str
-    endpoints: Endpoints
-    logs_key: Hashable | None = None
-    logs: Telemetry | None = None
-    metrics_key: Hashable | None = None
-    metrics: Telemetry | None = None
-
-    def key(self, source: str) -> Hashable | None:
-        """The key of this workspace's logs or metrics."""
-        return self.logs_key if source == "logs" else self.metrics_key
-
-    def telemetry(self, source: str) -> Telemetry | None:
-        """This workspace's logs or metrics."""
-        return self.logs if source == "logs" else self.metrics
-
-
-@dataclass(kw_only=True)
-class SourceStatus:
-    """How a source has been doing: for readiness, and to say why there is no data."""
-
-    source: str
-    key: Hashable
-    last_success: datetime | None = None
-    last_error: str | None = None  # of the last read; None if that one worked
-    not_before: datetime | None = None  # asked to slow down until then
-    rechecked_at: datetime | None = None
-    refused: bool = False  # the last error needs a person
-    arrivals: deque[timedelta] = field(default_factory=lambda: deque(maxlen=LAG_MEMORY))
 
 
 class Collector:
@@ -80,6 +44,7 @@ class Collector:
         self._on_change = on_change
         self._fixed_lag = lag
         self._snapshots: dict[EndpointRef, Snapshot] = {}
+        self._broken: dict[EndpointRef, str] = {}
         self._status: dict[tuple[str, Hashable], SourceStatus] = {}
         self._turn = 0
         self._lock = Lock()
@@ -88,20 +53,40 @@ class Collector:
 
     def look(self, workspace: str) -> None:
         """See all endpoints of a workspace in one call. Raises what the port raises."""
-        requested_at = self._clock.now()
-        status = self._status_of("endpoints", workspace)
-        with _remembering(status, self._clock):
+        status, requested_at = self._status_of("endpoints", workspace), self._clock.now()
+        if status.slowed(requested_at):
+            return
+        with remembering(status, self._clock):
             listing = self._sources[workspace].endpoints.list()
-        names = set(listing.endpoints) | {ref.name for ref in self._active(workspace)}
-        refs = [EndpointRef(workspace=workspace, name=name) for name in sorted(names - set(listing.broken))]
-        changed = [ref for ref in refs if self._saw(ref, listing.endpoints.get(ref.name.casefold()), requested_at)]
+        self._note_broken(workspace, listing)
+        active = self._active(workspace)
+        refs = {
+            EndpointRef(workspace=workspace, name=name.casefold()): state for name, state in listing.endpoints.items()
+        }
+        moved = {ref for ref, state in refs.items() if self._saw(ref, state, requested_at)}
+        changed = [ref for ref in active if _folded(ref) in moved]
         if changed:
             self._on_change(changed)
+        self._look_for_missing([ref for ref in active if _folded(ref) not in refs and _folded(ref) not in self._broken])
+
+    def _note_broken(self, workspace: str, listing: Listing) -> None:
+        found = {EndpointRef(workspace=workspace, name=name.casefold()): why for name, why in listing.broken.items()}
+        with self._lock:
+            kept = {ref: why for ref, why in self._broken.items() if ref.workspace != workspace}
+            self._broken = kept | found
+
+    def _look_for_missing(self, refs: Sequence[EndpointRef]) -> None:
+        """Lists lag and have pages: what a list does not show is asked for by name before it counts as gone."""
+        for ref in refs:
+            requested_at = self._clock.now()
+            endpoint = self._sources[ref.workspace].endpoints.get(ref.name)
+            if self._saw(ref, endpoint, requested_at):
+                self._on_change([ref])
 
     def look_round_robin(self, workspace: str) -> None:
         """See the deployments of one endpoint with an active rollout: a different one each time."""
         active = self._active(workspace)
-        if not active:
+        if not active or self._status_of("endpoints", workspace).slowed(self._clock.now()):
             return
         self._turn += 1
         ref = active[self._turn % len(active)]
@@ -115,12 +100,16 @@ class Collector:
         return self._snapshots.get(_folded(ref))
 
     def fresh(self, ref: EndpointRef, *, deployments: bool) -> Snapshot:
-        """Look now. Raises what the port raises."""
+        """Look now. Raises what the port raises, and RefusedError for a workspace that the settings do not name."""
+        if ref.workspace not in self._sources:
+            raise RefusedError(_not_in_settings(ref))
         requested_at = self._clock.now()
         port = self._sources[ref.workspace].endpoints
         endpoint = port.get(ref.name)
         known = self.latest(ref)
-        seen = port.deployments(ref.name) if deployments else (known.deployments if known else None)
+        seen = known.deployments if known else None
+        if deployments and endpoint is not None:
+            seen = port.deployments(ref.name)
         snapshot = Snapshot(endpoint=endpoint, deployments=seen, requested_at=requested_at)
         self._keep(ref, snapshot)
         return snapshot
@@ -152,18 +141,20 @@ class Collector:
         """Read the cells of every endpoint with an active rollout that this source knows. Raises what the port raises."""
         status = self._status_of(source, key)
         now = self._clock.now()
-        if status.not_before is not None and now < status.not_before:
+        if status.slowed(now):
             return
-        ids = self._resource_ids(source, key)
-        if not ids:
+        found = self._resource_ids(source, key)
+        if not found:
             return
-        start, end = self._window(source, status, list(ids.values()), now)
+        start, end = self._window(source, status, [ref for _, ref in found], now)
         telemetry = self._telemetry(source, key)
-        with _remembering(status, self._clock):
-            reading = telemetry.read(sorted(ids), start=start, end=end)
+        with remembering(status, self._clock):
+            reading = telemetry.read(sorted({resource_id for resource_id, _ in found}), start=start, end=end)
         if reading.arrived is not None:
             status.arrivals.append(reading.arrived)
-        self._put(source, status, ids, reading, now)
+        if start <= end - RECHECK_MINUTES:
+            status.rechecked_at = now
+        self._put(source, status, found, reading, now)
 
     def lag(self, source: str, key: Hashable) -> timedelta:
         """How long after its end a minute of this source closes."""
@@ -177,17 +168,21 @@ class Collector:
         return min(max(max(arrivals) + LAG_MARGIN, LEAST_LAG), MOST_LAG)
 
     def _put(
-        self, source: str, status: SourceStatus, ids: Mapping[str, EndpointRef], reading: Reading, now: datetime
+        self,
+        source: str,
+        status: SourceStatus,
+        found: Sequence[tuple[str, EndpointRef]],
+        reading: Reading,
+        now: datetime,
     ) -> None:
         closed_before = _minute(now - self.lag(source, status.key))
-        nothing: Mapping[str, Mapping[int, Cell]] = {}
         changed = [
             ref
-            for resource_id, ref in ids.items()
+            for resource_id, ref in found
             if self._store.put_cells(
                 source,
                 ref,
-                reading.cells.get(resource_id.lower(), nothing),
+                {name.casefold(): cells for name, cells in reading.cells.get(resource_id, {}).items()},
                 window=(reading.start, reading.end),
                 closed_before=closed_before,
                 read_at=now,
@@ -202,7 +197,6 @@ class Collector:
         open_minutes = int(self.lag(source, status.key) / timedelta(minutes=1)) + 3
         start = end - open_minutes
         if status.rechecked_at is None or now - status.rechecked_at >= RECHECK_EVERY:
-            status.rechecked_at = now
             start = min(start, end - RECHECK_MINUTES)
         for ref in refs:
             read_at = self._store.cells(source, ref, start=end, end=end).read_at
@@ -210,15 +204,14 @@ class Collector:
             start = min(start, max(wanted, end - HISTORY_MINUTES))
         return start, end
 
-    def _resource_ids(self, source: str, key: Hashable) -> dict[str, EndpointRef]:
-        found: dict[str, EndpointRef] = {}
+    def _resource_ids(self, source: str, key: Hashable) -> list[tuple[str, EndpointRef]]:
+        """The endpoints with an active rollout that this source knows: resource id, lower case, and reference."""
+        found: list[tuple[str, EndpointRef]] = []
         for workspace, sources in self._sources.items():
-            if sources.key(source) != key:
-                continue
-            for ref in self._active(workspace):
+            for ref in self._active(workspace) if sources.key(source) == key else ():
                 snapshot = self.latest(ref)
                 if snapshot is not None and snapshot.endpoint is not None:
-                    found[snapshot.endpoint.resource_id] = ref
+                    found.append((snapshot.endpoint.resource_id.lower(), ref))
         return found
 
     def _telemetry(self, source: str, key: Hashable) -> Telemetry:
@@ -236,18 +229,20 @@ class Collector:
 
     def trouble(self, ref: EndpointRef) -> str | None:
         """Why this endpoint's data cannot be read at present, in a sentence; None if it can."""
-        sources = self._sources.get(ref.workspace)
+        sources, now = self._sources.get(ref.workspace), self._clock.now()
         if sources is None:
-            return f"workspace {ref.workspace} is not in the settings"
+            return _not_in_settings(ref)
         if sources.logs is None:
             return (
                 f"workspace {ref.workspace} has no log_workspace in the settings, and promotion is decided on its logs"
             )
-        for source in ("endpoints", "logs"):
-            key = ref.workspace if source == "endpoints" else sources.logs_key
+        if _folded(ref) in self._broken:
+            return f"endpoint {ref.name} cannot be read: {self._broken[_folded(ref)]}"
+        for source, key in (("endpoints", ref.workspace), ("logs", sources.logs_key)):
             status = self._status.get((source, key))
-            if status is not None and status.refused and status.last_error:
-                return status.last_error
+            told = status.trouble(now) if status else None
+            if told:
+                return told
         return None
 
     def _status_of(self, source: str, key: Hashable) -> SourceStatus:
@@ -255,24 +250,8 @@ class Collector:
             return self._status.setdefault((source, key), SourceStatus(source=source, key=key))
 
 
-class _remembering:  # noqa: N801  (reads as a verb where it is used)
-    """Remember in a source's status how the read inside went; errors go on their way."""
-
-    def __init__(self, status: SourceStatus, clock: Clock) -> None:
-        self._status = status
-        self._clock = clock
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        status = self._status
-        if error is None:
-            status.last_success, status.last_error, status.refused = self._clock.now(), None, False
-        elif isinstance(error, RolloutError):
-            status.last_error, status.refused = error.message, isinstance(error, RefusedError)
-            if isinstance(error, ThrottledError) and error.retry_after:
-                status.not_before = self._clock.now() + timedelta(seconds=error.retry_after)
+def _not_in_settings(ref: EndpointRef) -> str:
+    return f"workspace {ref.workspace} is not in the settings: add it, and restart the daemon"
 
 
 def _minute(moment: datetime) -> int:

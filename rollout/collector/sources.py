@@ -1,0 +1,92 @@
+"""Sources: where a workspace is read from, and how each source has been doing.
+
+The rule: a source that fails is remembered with its sentence; one that asks to be left alone is left alone.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rollout.errors import RefusedError, RolloutError, ThrottledError
+from rollout.ports import Clock, Endpoints, Telemetry
+
+#: The lag is learned from this many last reads.
+LAG_MEMORY = 30
+#: Asked to slow down without being told for how long: this long, doubled each time in a row, up to a limit.
+SLOW_DOWN, SLOW_DOWN_MOST = timedelta(seconds=30), timedelta(minutes=5)
+#: A source whose reads fail for so long is trouble to tell; before, it is a hiccup.
+HICCUP = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceSources:
+    """Where one workspace of the settings is read from. The keys name what several workspaces may share."""
+
+    workspace: str
+    endpoints: Endpoints
+    logs_key: Hashable | None = None
+    logs: Telemetry | None = None
+    metrics_key: Hashable | None = None
+    metrics: Telemetry | None = None
+
+    def key(self, source: str) -> Hashable | None:
+        """The key of this workspace's logs or metrics."""
+        return self.logs_key if source == "logs" else self.metrics_key
+
+    def telemetry(self, source: str) -> Telemetry | None:
+        """This workspace's logs or metrics."""
+        return self.logs if source == "logs" else self.metrics
+
+
+@dataclass(kw_only=True)
+class SourceStatus:
+    """How a source has been doing: for readiness, and to say why there is no data."""
+
+    source: str
+    key: Hashable
+    last_success: datetime | None = None
+    last_error: str | None = None  # of the last read; None if that one worked
+    not_before: datetime | None = None  # asked to slow down until then
+    throttled: int = 0  # how often in a row
+    rechecked_at: datetime | None = None
+    refused: bool = False  # the last error needs a person
+    arrivals: deque[timedelta] = field(default_factory=lambda: deque(maxlen=LAG_MEMORY))
+
+    def slowed(self, now: datetime) -> bool:
+        """The source asked not to be asked now."""
+        return self.not_before is not None and now < self.not_before
+
+    def trouble(self, now: datetime) -> str | None:
+        """Why it cannot be read, if that will not pass by itself or has lasted."""
+        lasted = self.last_success is None or now - self.last_success >= HICCUP
+        return self.last_error if self.refused or lasted else None
+
+
+class remembering:  # noqa: N801  (reads as a verb where it is used)
+    """Remember in a source's status how the read inside went; errors go on their way."""
+
+    def __init__(self, status: SourceStatus, clock: Clock) -> None:
+        self._status = status
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        status, now = self._status, self._clock.now()
+        if error is None:
+            status.last_success, status.last_error, status.refused = now, None, False
+            status.not_before, status.throttled = None, 0
+        elif isinstance(error, RolloutError):
+            status.last_error, status.refused = error.message, isinstance(error, RefusedError)
+            if isinstance(error, ThrottledError):
+                status.not_before = now + patience(error, status.throttled)
+                status.throttled += 1
+
+
+def patience(error: ThrottledError, before: int) -> timedelta:
+    """How long to leave a source alone that asked for it; it has asked `before` times in a row already."""
+    if error.retry_after:
+        return timedelta(seconds=error.retry_after)
+    return min(SLOW_DOWN * (1 << min(before, 10)), SLOW_DOWN_MOST)

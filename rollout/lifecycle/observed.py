@@ -1,0 +1,103 @@
+"""What Azure shows of the traffic: our split confirmed, or a person's.
+
+The rule: a person wins. Only a snapshot that was asked for after our last write ended, of an endpoint at rest, is
+believed, and a foreign split only when a second one shows it too; while rolling back, nothing is a person's.
+"""
+
+from dataclasses import replace
+
+from rollout.lifecycle import moves, sentences
+from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.phases import Phase
+from rollout.lifecycle.splits import HOLDS_TRAFFIC, confirmed, noted_foreign, shows_intended
+from rollout.lifecycle.story import Story
+from rollout.world import EndpointState, Severity
+
+_WATCHED = (HOLDS_TRAFFIC | {Phase.PAUSED}) - {Phase.ROLLING_BACK}
+
+
+def observe(story: Story, facts: Facts) -> None:
+    """Take in the snapshot of this tick."""
+    snapshot, rollout = facts.snapshot, story.rollout
+    if snapshot is None or snapshot.endpoint is None or rollout.phase not in _WATCHED | {Phase.ROLLING_BACK}:
+        return
+    if shows_intended(rollout, snapshot):
+        _confirmed(story)
+    elif rollout.phase in _WATCHED:
+        noted, settled = noted_foreign(rollout, snapshot)
+        story.rollout = noted
+        if settled and noted.foreign is not None and not noted.foreign.told:
+            _drifted(story, snapshot.endpoint)
+
+
+def _confirmed(story: Story) -> None:
+    before = story.rollout
+    story.rollout = confirmed(before, story.now)
+    if before.foreign is not None and before.foreign.told:
+        ways = sentences.ways(before, resume="goes on")
+        story.tell("drift_over", f"The traffic is {story.rollout.confirmed} again, as the rollout had set it. {ways}")
+    if before.phase is Phase.ROLLING_BACK:
+        if not story.rollout.strays:
+            _rolled_back(story)
+    elif before.phase is Phase.PROMOTING:
+        if not story.rollout.strays:
+            _promoted(story)
+    elif before.step_since is None and before.share > 0:
+        _step_confirmed(story, news=before.confirmed != story.rollout.confirmed or bool(before.writes))
+
+
+def _step_confirmed(story: Story, *, news: bool) -> None:
+    rollout = story.rollout
+    story.set(
+        step_since=story.now,
+        started_at=rollout.started_at or story.now,
+        judged_from=rollout.judged_from or story.now,
+    )
+    if news:
+        story.tell("confirmed", f"Azure confirmed {sentences.split_words(rollout, rollout.share)}.")
+
+
+def _rolled_back(story: Story) -> None:
+    rollout = story.rollout
+    ending = rollout.ending or Phase.ROLLED_BACK
+    sentence = sentences.aborted(rollout) if ending is Phase.ABORTED else sentences.rolled_back(rollout)
+    story.move(ending, sentence, severity=Severity.ACTION)
+    story.events[-1] = replace(story.events[-1], details=sentences.explained(story.rollout, story.now))
+
+
+def _promoted(story: Story) -> None:
+    rollout = story.rollout
+    at = rollout.confirmed_at or story.now
+    story.move(
+        Phase.SUCCEEDED,
+        f"Promoted: {rollout.ref.name} is on {rollout.candidate} 100 % since {sentences.clock(at)}, "
+        f"{sentences.minutes(at - rollout.created_at)} after the start; {rollout.stable} is kept without traffic.",
+        severity=Severity.NOTICE,
+    )
+    story.events[-1] = replace(story.events[-1], details=sentences.explained(story.rollout, story.now))
+
+
+def _drifted(story: Story, endpoint: EndpointState) -> None:
+    """A person moved the traffic: they win."""
+    rollout = story.rollout
+    by = f" by {endpoint.last_modified_by}" if endpoint.last_modified_by else ""
+    if rollout.foreign is not None:
+        story.set(foreign=replace(rollout.foreign, told=True))
+    if rollout.share > 0 and rollout.candidate and endpoint.traffic.share(rollout.candidate) == 0:
+        story.move(
+            Phase.ABORTED,
+            f"Rolled back by hand: {rollout.candidate} (was {rollout.share} %) was taken off the traffic of "
+            f"{rollout.ref.name}{by}; it is {endpoint.traffic} now. The rollout has ended and will not give "
+            f"{rollout.candidate} traffic again.",
+            severity=Severity.ACTION,
+            share=0,
+            confirmed=endpoint.traffic,
+        )
+        return
+    moves.pause(
+        story,
+        "drift",
+        f"Paused: the traffic of {rollout.ref.name} was changed{by} to {endpoint.traffic}; the rollout had set "
+        f"{rollout.confirmed}. `rollout resume {rollout.ref.name} --adopt` goes on from there, `--restore` sets it back; "
+        f"`rollout abort {rollout.ref.name} --reason …` puts all traffic back on {rollout.stable}.",
+    )
