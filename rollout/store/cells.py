@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, delete, insert, select, update
 
 from rollout.analysis.cells import Cell
 from rollout.ports import StoredCells
@@ -52,14 +52,14 @@ class Cells:
                 numbers = _numbers(connection, source, ref, {name for name, _ in changes.put})
                 _remove(connection, numbers, stored.keys() & (changes.put.keys() | changes.remove))
                 _insert(connection, numbers, changes.put)
-            _note(connection, source, ref, read_at=read_at)
+            _note(connection, source, ref, read_at=read_at, closed_before=closed_before)
         return changes.news
 
     def cells(self, source: str, ref: EndpointRef, *, start: int, end: int) -> StoredCells:
         """The cells of the minutes [start, end)."""
         with self._database.reading() as connection:
             stored = _stored(connection, _window(source, ref, start=start, end=end))
-            read_at = connection.scalar(select(tables.readings.c.read_at).where(_at(tables.readings, source, ref)))
+            noted = connection.execute(select(tables.readings).where(_at(tables.readings, source, ref))).first()
         cells: dict[str, dict[int, Cell]] = defaultdict(dict)
         unchanged: dict[str, dict[int, int]] = defaultdict(dict)
         for (deployment, minute), row in stored.items():
@@ -67,7 +67,13 @@ class Cells:
                 cells[deployment][minute] = unpack(row.cell)
                 unchanged[deployment][minute] = row.unchanged
         late = sum(row.late for row in stored.values())
-        return StoredCells(cells=dict(cells), unchanged=dict(unchanged), read_at=read_at, late=late)
+        return StoredCells(
+            cells=dict(cells),
+            unchanged=dict(unchanged),
+            read_at=noted.read_at if noted else None,
+            closed_before=noted.closed_before if noted else 0,
+            late=late,
+        )
 
     def prune(self, *, before: int) -> None:
         """Forget cells of minutes before this one."""
@@ -134,9 +140,13 @@ def _insert(connection: Connection, numbers: Mapping[str, int], put: Mapping[Key
         connection.execute(insert(tables.cells), rows)
 
 
-def _note(connection: Connection, source: str, ref: EndpointRef, *, read_at: datetime) -> None:
+def _note(connection: Connection, source: str, ref: EndpointRef, *, read_at: datetime, closed_before: int) -> None:
+    """Note the reading; the minute before which all is closed never moves back."""
     table = tables.readings
-    noted = connection.execute(update(table).where(_at(table, source, ref)).values(read_at=read_at)).rowcount
+    latest = case((table.c.closed_before > closed_before, table.c.closed_before), else_=closed_before)
+    noted = connection.execute(
+        update(table).where(_at(table, source, ref)).values(read_at=read_at, closed_before=latest)
+    ).rowcount
     if not noted:
         row = {"source": source, "workspace": ref.workspace, "endpoint": ref.name, "read_at": read_at}
-        connection.execute(insert(table).values(**row))
+        connection.execute(insert(table).values(**row, closed_before=closed_before))

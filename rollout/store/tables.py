@@ -121,6 +121,7 @@ readings = Table(
     Column("workspace", Text, primary_key=True),
     Column("endpoint", Text, primary_key=True),
     Column("read_at", Moment, nullable=False),
+    Column("closed_before", BigInteger, nullable=False),
 )
 
 #: Names are written once here, so that a row of `cells` stays small.

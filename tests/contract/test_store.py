@@ -312,6 +312,17 @@ def test_open_cells_are_replaced_and_those_that_vanished_are_removed(store: Stor
     assert found.late == 0
 
 
+def test_the_minute_before_which_all_is_closed_never_moves_back(store: Store) -> None:
+    assert _get(store).closed_before == 0
+    _put(store, {"blue": {1: _cell(5)}}, closed=7)
+    assert _get(store).closed_before == 7
+    _put(store, {"blue": {1: _cell(5)}}, closed=3)
+    assert _get(store).closed_before == 7
+    _put(store, {}, closed=9)
+    assert _get(store).closed_before == 9
+    assert _get(store, source="metrics").closed_before == 0
+
+
 def test_only_the_window_is_replaced_and_only_what_is_asked_for_is_returned(store: Store) -> None:
     _put(store, {"blue": {minute: _cell(minute) for minute in range(1, 9)}})
     _put(store, {"blue": {2: _cell(20), 4: _cell(40), 7: _cell(70)}}, window=(4, 7))

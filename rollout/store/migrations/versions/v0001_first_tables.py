@@ -80,6 +80,7 @@ def _create_cells() -> None:
         sa.Column("workspace", sa.Text, primary_key=True),
         sa.Column("endpoint", sa.Text, primary_key=True),
         sa.Column("read_at", sa.BigInteger, nullable=False),
+        sa.Column("closed_before", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "series",
