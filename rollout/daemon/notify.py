@@ -1,11 +1,15 @@
 """What the daemon tells systemd: READY, STOPPING, WATCHDOG (sd_notify(3)).
 
-The rule: without a NOTIFY_SOCKET nothing happens, and a socket that is gone is no reason to stop.
+The rule: without a NOTIFY_SOCKET nothing happens, and a socket that is gone, or that nobody
+reads, is no reason to stop or to wait.
 """
 
 import contextlib
 import socket
 from collections.abc import Mapping
+
+#: Seconds to wait for a manager that does not read: it must not hold up the loop that it watches.
+PATIENCE = 0.2
 
 
 def tell(message: str, environ: Mapping[str, str]) -> None:
@@ -16,6 +20,7 @@ def tell(message: str, environ: Mapping[str, str]) -> None:
     if address[0] == "@":
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.settimeout(PATIENCE)
         link.sendto(message.encode(), address)
 
 

@@ -32,6 +32,10 @@ class _Loaded:
     loaded_at: datetime | None
     mistakes: tuple[str, ...]
 
+    def good(self, stamp: tuple[int, int]) -> bool:
+        """Nothing has changed, and nothing was wrong."""
+        return self.stamp == stamp and not self.mistakes
+
 
 class PolicyBook:
     """The policies of a folder, by name."""
@@ -54,13 +58,13 @@ class PolicyBook:
         self._lock = threading.Lock()
 
     def reload(self) -> None:
-        """Read what is new or has changed since the last look."""
+        """Read what is new or has changed since the last look, and again what had mistakes (another file's name)."""
         seen = self._scan()
         with self._lock:
             known = dict(self._files)
         for path in known.keys() - seen.keys():
             self._log.info("A policy file is gone; its policy can no longer be started.", file=str(path))
-        found = {path: known[path] for path, stamp in seen.items() if path in known and known[path].stamp == stamp}
+        found = {path: known[path] for path, stamp in seen.items() if path in known and known[path].good(stamp)}
         for path in sorted(seen.keys() - found.keys()):
             found[path] = self._read(path, seen[path], known.get(path), found)
         with self._lock:
@@ -87,7 +91,7 @@ class PolicyBook:
         """Every file, with its mistakes."""
         with self._lock:
             files = dict(self._files)
-        return [self._listed(path, loaded) for path, loaded in files.items()]
+        return [self._listed(path, loaded) for path, loaded in sorted(files.items())]
 
     def _by_name(self) -> dict[str, Policy]:
         with self._lock:
@@ -119,7 +123,8 @@ class PolicyBook:
         policy = before.policy if before else None
         stays = "its last good version stays" if policy else "it cannot be started"
         mistakes = tuple(str(mistake) for mistake in error.mistakes) or (error.message,)
-        self._log.warning(f"A policy file has mistakes; {stays}.", file=str(path), mistakes="\n".join(mistakes))
+        if before is None or before.mistakes != mistakes:
+            self._log.warning(f"A policy file has mistakes; {stays}.", file=str(path), mistakes="\n".join(mistakes))
         return _Loaded(stamp=stamp, policy=policy, loaded_at=before.loaded_at if before else None, mistakes=mistakes)
 
     def _parsed(self, path: Path) -> Policy:

@@ -36,8 +36,7 @@ def run_daemon(config: Path) -> int:
     hidden = logs.Secrets()
     try:
         site = read_site(config, environ=os.environ, secrets=hidden)
-        token_file = site.path(site.settings.api.token_file)
-        api_token = token.read_or_make(token_file, make=lambda: chance.token_urlsafe(32))
+        api_token = token.read_or_make(_token_file(site), make=lambda: chance.token_urlsafe(32))
         hidden.add(api_token)
         listener = _listen(site)
     except SettingsError as error:
@@ -45,7 +44,7 @@ def run_daemon(config: Path) -> int:
         return UNUSABLE
     log = logs.set_up(hidden, now=site.clock.now)
     try:
-        with listener, _address(listener, token_file):
+        with listener:
             return asyncio.run(_serve(site, listener, api_token, log))
     except SettingsError as error:
         log.critical("The settings cannot be used.", reason=error.message)
@@ -53,6 +52,10 @@ def run_daemon(config: Path) -> int:
     except RolloutError as error:
         log.critical("The daemon cannot go on.", reason=error.message)
         return FAILED
+
+
+def _token_file(site: Site) -> Path:
+    return site.path(site.settings.api.token_file)
 
 
 def _listen(site: Site) -> socket.socket:
@@ -71,11 +74,11 @@ def _listen(site: Site) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _address(listener: socket.socket, token_file: Path) -> Iterator[None]:
-    """While it runs, a file beside the token says where it answers."""
+def _address(listener: socket.socket, site: Site) -> Iterator[None]:
+    """While it runs (and so holds the store alone), a file beside the token says where it answers."""
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    file = token.write_address(token_file.parent, f"http://{shown}:{port}")
+    file = token.write_address(_token_file(site).parent, f"http://{shown}:{port}")
     try:
         yield
     finally:
@@ -87,7 +90,7 @@ async def _serve(site: Site, listener: socket.socket, api_token: str, log: struc
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     parts = await asyncio.to_thread(build, site, log=log, new_id=lambda: uuid.uuid4().hex[:12])
-    with parts.closing:
+    with parts.closing, _address(listener, site):
         if stop.is_set():
             return STOPPED
         app = create_app(parts.service, token=api_token, health=parts.health, log=log)
