@@ -53,14 +53,16 @@ def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
     guards.guard_endpoint(story, facts)
     guards.guard_deployments(story, facts)
     judged(story, facts, rollout)
+    if wanted_traffic(story.rollout) != wanted_traffic(rollout):
+        story.set(wanted_since=now)  # before the guards: what is wanted from now on is not late yet
     guards.guard_deadline(story)
     guards.guard_approval(story, facts)
     guards.guard_unconfirmed(story, facts)
     guards.page_if_late(story)
     write = due_write(story.rollout, facts.snapshot, now)
-    if wanted_traffic(story.rollout) != wanted_traffic(rollout) or (write and not story.rollout.writes):
-        story.set(wanted_since=now)
     if write is not None:
+        if not story.rollout.writes:
+            story.set(wanted_since=now)
         story.rollout = with_write(story.rollout, write, now)
     return Decision(
         rollout=story.rollout,
