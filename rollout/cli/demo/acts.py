@@ -4,6 +4,7 @@ The rule: nothing is staged. The daemon decides; the demo fails (exit 1) if it d
 """
 
 import json
+import signal
 import ssl
 import sys
 import tempfile
@@ -28,6 +29,7 @@ LOOK_EVERY = 0.5  # real seconds
 ACT_WITHIN = 150.0
 ALERT_WITHIN = 15.0
 EVENTS = 6
+TERMINATED = 143
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,7 @@ def run(*, output: str = "table", rps: int = RPS, state: Path | None = None) -> 
     """Play the demo; 0 only if both rollouts ended as they should."""
     begun = monotonic()
     stage = Stage(output=output)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that what was started is ended
     with tempfile.TemporaryDirectory(prefix="rollout-demo-") as folder:
         home = state or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
