@@ -19,7 +19,7 @@ from typing import Any
 from rollout.cli import render
 from rollout.cli.client import Client, rollout_path
 from rollout.cli.demo.scene import RPS, Scene
-from rollout.cli.terminal import Look, Screen, fold, look_of, table
+from rollout.cli.terminal import Look, Screen, fold, look_of
 from rollout.cli.words import number, percent
 from rollout.errors import RolloutError
 
@@ -135,10 +135,7 @@ class Stage:
             sys.stdout.write(json.dumps(_as_json(played, seconds), ensure_ascii=False, indent=2) + "\n")
             return
         for line in _summary(played, seconds, self._look):
-            self.say(line) if len(line) > self._look.width and "\x1b" not in line else self._line(line)
-
-    def _line(self, line: str) -> None:
-        sys.stdout.write(self._look.characters(line) + "\n")
+            sys.stdout.write(self._look.characters(line) + "\n")
 
 
 def _play(scene: Scene, act: Act, stage: Stage) -> Played:
@@ -227,25 +224,27 @@ def _as_json(played: Sequence[Played], seconds: float) -> Mapping[str, Any]:
 
 
 def _summary(played: Sequence[Played], seconds: float, look: Look) -> list[str]:
-    head = ["", "Outcome", "Rollout's clock", "Real time", "Candidate's requests", "Bad", "Stable's requests", "Bad"]
-    rows = [[look.paint(text, "quiet") for text in head]]
+    lines = [""]
     for index, each in enumerate(played, start=2):
         style = "good" if each.as_expected else "bad"
         outcome = look.paint(each.outcome.replace("_", " "), style, "bold")
-        times = [f"{number(each.minutes)} min", f"{number(each.real_seconds)} s"]
-        counts = [*_counts(each.candidate), *_counts(each.stable)]
-        rows.append([f"Version {index}", outcome, *times, *counts])
-    lines = ["", *table(rows, right=frozenset({2, 3, 4, 5, 6, 7})), ""]
-    for each in played:
-        for alert in each.alerts:
-            data = alert["data"]
-            lines += fold(f"Alert ({data['severity']}): {data['sentence']}", look.width, indent="  ")
+        lines.append(
+            f"Version {index}: {outcome} after {number(each.minutes)} minutes of the rollout's clock "
+            f"({number(each.real_seconds)} s)"
+        )
+        lines.append(f"  candidate {_counts(each.candidate)}  ·  stable {_counts(each.stable)}")
+    lines += ["", look.paint("The last alert, as a webhook received it with a valid signature:", "bold")]
+    last = [alert["data"] for each in played for alert in each.alerts][-1:]
+    text = last[0]["text"].splitlines() if last else ["none arrived"]
+    lines += [part for line in text for part in fold(f"  {line}", look.width, indent="    ")]
+    received = sum(len(each.alerts) for each in played)
     verdict = (
         "Both rollouts ended as they should" if all(each.as_expected for each in played) else "NOT as it should be"
     )
-    return [*lines, "", f"{verdict}, after {number(seconds)} s."]
+    return [*lines, "", f"{verdict}: {number(seconds)} s, {received} alerts received."]
 
 
-def _counts(found: Mapping[str, int]) -> list[str]:
-    requests, bad = found["requests"], found["bad"]
-    return [number(requests), f"{number(bad)} ({percent(bad / requests)})" if requests else "0"]
+def _counts(found: Mapping[str, int]) -> str:
+    requests, bad = found.get("requests", 0), found.get("bad", 0)
+    share = f" ({percent(bad / requests)})" if bad else ""
+    return f"{number(requests)} requests, {number(bad)} bad{share}"
