@@ -11,7 +11,7 @@ from rollout.lifecycle import guards, moves
 from rollout.lifecycle.commands import carry_out
 from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.judged import judged
-from rollout.lifecycle.observed import observe
+from rollout.lifecycle.observed import observe, promoted_already, settle_step
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.prepare import NotYet, Ready, check_start
 from rollout.lifecycle.rollout import Outcome, Rollout
@@ -59,6 +59,8 @@ def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
     guards.guard_approval(story, facts)
     guards.guard_unconfirmed(story, facts)
     guards.page_if_late(story)
+    promoted_already(story)
+    settle_step(story)
     write = due_write(story.rollout, facts.snapshot, now)
     if write is not None:
         if not story.rollout.writes:

@@ -107,7 +107,7 @@ def _approve(story: Story, command: Command, facts: Facts) -> None:
 
 def _require_approval_due(rollout: Rollout, verb: str) -> None:
     due = rollout.next_step is not None and rollout.phase in {Phase.WAITING, Phase.PAUSED}
-    _require(due, f"There is nothing to {verb}: no step waits for an approval now; {_stands(rollout)}")
+    _require(due, f"Nothing waits for an approval, so there is nothing to {verb}; {_stands(rollout)}")
 
 
 def _reject(story: Story, command: Command, facts: Facts) -> None:

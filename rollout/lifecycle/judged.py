@@ -34,9 +34,11 @@ _SUSPECTED = frozenset({Phase.PROGRESSING, Phase.WAITING})
 
 def judged(story: Story, facts: Facts, before: Rollout) -> None:
     """Let the verdict of this tick move the rollout; `before` is the rollout that was judged."""
-    verdict = facts.verdict
-    if verdict is None or story.rollout.phase not in _JUDGED or story.rollout.judged_from != before.judged_from:
+    verdict, rollout = facts.verdict, story.rollout
+    if verdict is None or rollout.phase not in _JUDGED or before.judged_from is None:
         return
+    if rollout.judged_from != before.judged_from:
+        return  # this tick began the evidence afresh
     story.set(judgement=facts.judgement, verdict=verdict)
     if verdict.action == "fail":
         _fail(story, facts, verdict)

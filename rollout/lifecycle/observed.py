@@ -9,7 +9,14 @@ from dataclasses import replace
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.phases import Phase
-from rollout.lifecycle.splits import HOLDS_TRAFFIC, confirmed, noted_foreign, shows_intended
+from rollout.lifecycle.splits import (
+    HOLDS_TRAFFIC,
+    confirmed,
+    intended_traffic,
+    noted_foreign,
+    shows_intended,
+    unconfirmed,
+)
 from rollout.lifecycle.story import Story
 from rollout.world import EndpointState, Severity
 
@@ -42,19 +49,22 @@ def _confirmed(story: Story) -> None:
     elif before.phase is Phase.PROMOTING:
         if not story.rollout.strays:
             _promoted(story)
-    elif before.step_since is None and before.share > 0:
-        _step_confirmed(story, news=before.confirmed != story.rollout.confirmed or bool(before.writes))
+    elif before.share > 0 and (before.confirmed != story.rollout.confirmed or before.writes):
+        story.tell("confirmed", f"Azure confirmed {sentences.split_words(before, before.share)}.")
 
 
-def _step_confirmed(story: Story, *, news: bool) -> None:
+def settle_step(story: Story) -> None:
+    """A step's minutes count from the moment at which its split is known to be confirmed."""
     rollout = story.rollout
-    story.set(
-        step_since=story.now,
-        started_at=rollout.started_at or story.now,
-        judged_from=rollout.judged_from or story.now,
+    there = rollout.confirmed == intended_traffic(rollout) and not (
+        rollout.writes or rollout.foreign or rollout.replaceable
     )
-    if news:
-        story.tell("confirmed", f"Azure confirmed {sentences.split_words(rollout, rollout.share)}.")
+    if there and rollout.step_since is None and rollout.share > 0 and rollout.phase in _WATCHED:
+        story.set(
+            step_since=story.now,
+            started_at=rollout.started_at or story.now,
+            judged_from=rollout.judged_from or story.now,
+        )
 
 
 def _rolled_back(story: Story) -> None:
@@ -63,6 +73,13 @@ def _rolled_back(story: Story) -> None:
     sentence = sentences.aborted(rollout) if ending is Phase.ABORTED else sentences.rolled_back(rollout)
     story.move(ending, sentence, severity=Severity.ACTION)
     story.events[-1] = replace(story.events[-1], details=sentences.explained(story.rollout, story.now))
+
+
+def promoted_already(story: Story) -> None:
+    """Nothing was held back: the candidate has everything as soon as the last bake is over."""
+    rollout = story.rollout
+    if rollout.phase is Phase.PROMOTING and not unconfirmed(rollout) and not rollout.strays:
+        _promoted(story)
 
 
 def _promoted(story: Story) -> None:

@@ -169,6 +169,8 @@ class Life:
         facts = self.seen(given, commands, blind=blind)
         decision = advance(self.rollout, facts, self.now)
         check_decision(self.rollout, decision)
+        if _judged_split(self.rollout) != _judged_split(decision.rollout):
+            facts = replace(facts, verdict=None)  # it spoke of another split
         self._take(self.rollout, decision)
         if decision.write is not None:
             self._answer(decision.write, answer)
@@ -263,6 +265,10 @@ def check_sentence(sentence: str) -> None:
     assert sentence.endswith((".", '"')), sentence
     for hole in ("None", "..", " .", "  ", "()", "Phase.", "Reason.", "<", "_back", "timedelta"):
         assert hole not in sentence, sentence
+
+
+def _judged_split(rollout: Rollout) -> tuple[object, ...]:
+    return rollout.step, rollout.share, rollout.step_since, rollout.judged_from
 
 
 def check_nothing_twice(rollout: Rollout, facts: Facts, now: datetime) -> None:
