@@ -44,7 +44,7 @@ def expected(phase: Phase, action: str, reason: Reason) -> Phase:
     return phase
 
 
-@pytest.mark.parametrize(("action", "reason"), VERDICTS, ids=lambda part: str(part))
+@pytest.mark.parametrize(("action", "reason"), VERDICTS, ids=str)
 @pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.ended])
 def test_every_verdict_in_every_phase(phase: Phase, action: str, reason: Reason) -> None:
     life = at(phase)
