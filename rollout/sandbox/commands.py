@@ -133,6 +133,18 @@ def load(
     print(json.dumps(seen.dump(), indent=2) if output is Output.JSON else report(seen))
 
 
+@app.command()
+def deploy(
+    file: Annotated[Path, typer.Argument(help="A deployment in `az ml` format.", exists=True)],
+    state: State = STATE,
+) -> None:
+    """Create or update a deployment with the Azure ML SDK, and wait until it is ready. It gets no traffic."""
+    values = read_values(state)
+    from rollout.sandbox.deploy import deploy as deployed
+
+    print(f"{deployed(values, file)} is ready.")
+
+
 INJECT_EPILOG = f"Kinds: {', '.join(KINDS)}. Times are of the sandbox's clock."
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -131,9 +131,11 @@ class Scene:
 
     def deploy(self, file: str) -> "Deploying":
         """Begin to create or update a deployment from a sample file, through the Azure SDK."""
-        sandbox = str(self.state / "sandbox" / "sandbox.json")
-        command = [sys.executable, "-m", "rollout.cli.demo.deploy", sandbox, str(self.samples / file)]
-        return Deploying(self, self._popen(f"deploy-{Path(file).stem}", command))
+        home = str(self.state / "sandbox")
+        return Deploying(
+            self,
+            self._spawn(f"deploy-{Path(file).stem}", "sandbox", "deploy", str(self.samples / file), "--state", home),
+        )
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = STARTED_WITHIN) -> None:
         """Until the condition holds. Raises UnavailableError with the tail of the log if a process has ended meanwhile."""
@@ -156,10 +158,8 @@ class Scene:
         lines = (self.state / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return " | ".join(lines[-3:]) or "it left no word"
 
-    def _spawn(self, name: str, *arguments: str) -> None:
-        self._popen(name, [sys.executable, "-m", "rollout.cli", *arguments])
-
-    def _popen(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def _spawn(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "rollout.cli", *arguments]
         environment = {**os.environ, "NO_PROXY": "127.0.0.1,localhost", "DEMO_HOOK_SECRET": self._secret}
         with (self.state / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603  (our own commands)
