@@ -3,7 +3,6 @@
 The rule: nothing here knows that it is a sandbox beyond its addresses; the file is loaded by the SDK's own loader.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
