@@ -1,0 +1,63 @@
+"""The engine says, for many rollouts at once, what the scalar evidence says of each."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout.analysis.engine import Processes
+from rollout.analysis.evidence import Counts, Margin, Process, planned
+
+MARGINS = (Margin(1.2, 0.001), Margin(1.0, 0.001), Margin(1.2, 0.0))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    per_minute=st.sampled_from([5.0, 60.0, 600.0, 60_000.0]),
+    share=st.floats(0.02, 0.95),
+    rate=st.sampled_from([0.0, 0.001, 0.02, 0.4]),
+    may_retreat=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_engine_agrees_with_the_scalar_evidence(
+    seed: int, per_minute: float, share: float, rate: float, may_retreat: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    tuning, rollouts, blocks = planned(10, may_retreat=may_retreat), 4, 50
+    engine = Processes(MARGINS, tuning, rollouts)
+    scalar = [[Process() for _ in range(rollouts)] for _ in MARGINS]
+    for minute in range(blocks):
+        shape = (len(MARGINS), rollouts)
+        m, n = rng.poisson(per_minute * (1 - share), shape), rng.poisson(per_minute * share, shape)
+        z, x = rng.binomial(m, rate), rng.binomial(n, np.minimum(1.0, rate * rng.lognormal(0.3, 0.5, shape)))
+        prove = rng.random(rollouts) < 0.8
+        if minute == 20:
+            again = rng.random(rollouts) < 0.5
+            engine.unproven(again)
+            scalar = [[one.unproven() if again[r] else one for r, one in enumerate(row)] for row in scalar]
+        engine.take(*(part.astype(float) for part in (z, m, x, n)), prove)
+        for c, margin in enumerate(MARGINS):
+            for r in range(rollouts):
+                counts = Counts(float(z[c, r]), float(m[c, r]), float(x[c, r]), float(n[c, r]))
+                scalar[c][r] = scalar[c][r].after(counts, margin, tuning, minute=minute, prove=bool(prove[r]))
+    ours, not_worse, tau = engine.evidence(), engine.not_worse(), engine.tau()
+    for c in range(len(MARGINS)):
+        for r in range(rollouts):
+            process = scalar[c][r]
+            assert ours[c, r] == pytest.approx(process.evidence(tuning.horizon), rel=1e-9)
+            assert not_worse[c, r] == pytest.approx(process.not_worse(), rel=1e-9)
+            assert tau[c, r] == pytest.approx(process.noise.tau(tuning.tau), rel=1e-9)
+            assert engine.blocks[c, r] == process.blocks
+
+
+def test_rollouts_that_are_done_leave_the_others_as_they_are() -> None:
+    tuning = planned(50, may_retreat=True)
+    both, one = Processes(MARGINS, tuning, 2), Processes(MARGINS, tuning, 1)
+    block = [np.array([[3.0, 7.0]] * 3), np.full((3, 2), 900.0), np.array([[1.0, 2.0]] * 3), np.full((3, 2), 100.0)]
+    both.take(*block, np.array([True, True]))
+    both.keep(np.array([False, True]))
+    both.take(*(part[:, 1:] for part in block), np.array([True]))
+    for _ in range(2):
+        one.take(*(part[:, 1:] for part in block), np.array([True]))
+    assert both.evidence() == pytest.approx(one.evidence(), rel=0)
+    assert both.not_worse() == pytest.approx(one.not_worse(), rel=0)
