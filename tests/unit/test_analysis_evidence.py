@@ -82,7 +82,8 @@ def test_more_bad_requests_never_speak_for_the_candidate(counts: Counts, more: i
     worse = counts._replace(x=counts.x + more)
     before = bounded(log_ratios(counts, USUAL, tau), TUNING, cautious=False)
     after = bounded(log_ratios(worse, USUAL, tau), TUNING, cautious=False)
-    assert all(high >= low - 1e-6 for low, high in zip(before, after, strict=True))
+    rounding = 1e-4  # lgamma of numbers near 1e9 and above cancels to about 1e-5
+    assert all(high >= low - rounding for low, high in zip(before, after, strict=True))
 
 
 @given(st.lists(blocks(), max_size=8))
