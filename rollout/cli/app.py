@@ -17,7 +17,7 @@ import typer
 
 from rollout.cli import acting, reading
 from rollout.cli.options import FAILED, Config, Format, Output
-from rollout.cli.terminal import look_of
+from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
 
 INTERRUPTED = 130
@@ -166,4 +166,9 @@ def _usage(error: typer.TyperException) -> int:
 
 def _complain(error: RolloutError) -> None:
     look = look_of(sys.stderr)
-    sys.stderr.write(look.paint("Error: ", "bad", "bold") + look.characters(error.message) + "\n")
+    lines = [
+        part
+        for line in error.message.splitlines()
+        for part in (fold(line, look.width - 7) if sys.stderr.isatty() else [line])
+    ]
+    sys.stderr.write(look.paint("Error: ", "bad", "bold") + look.characters("\n       ".join(lines)) + "\n")

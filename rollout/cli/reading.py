@@ -73,8 +73,8 @@ def status(
     path = rollout_path(handle(endpoint, name, verb="status"))
     if watch or wait:
         raise typer.Exit(follow(client, path, workspace, quiet=not watch, wait=wait, timeout=timeout, output=output))
-    view, events = _look(client, path, workspace)
-    show(view, render.status(view, look_of(sys.stdout), history=events), output)
+    view = client.get(path, workspace=workspace, events=LAST_EVENTS)
+    show(view, render.status(view, look_of(sys.stdout), history=view["events"]), output)
 
 
 def watch(
@@ -139,53 +139,63 @@ def follow(
 ) -> int:
     """Look until the rollout ends (or, with `wait`, needs a person); returns the exit code.
 
-    A daemon that restarts meanwhile is waited for; `quiet` prints the sentences as they come, not the whole picture.
+    A daemon that restarts meanwhile is waited for. `quiet` (and a pipe) gets the sentences as they come, a terminal the
+    whole picture.
     """
-    pause, screen, told = threading.Event(), Screen(), ""
-    limit = seconds(timeout)
+    pause, limit = threading.Event(), seconds(timeout)
     looks = None if limit is None else max(1, round(limit / REFRESH))
-    missed, count = 0, 0
+    told = _Sentences() if quiet or not sys.stdout.isatty() else _Picture()
+    missed = count = 0
     while True:
         try:
-            view, events = _look(client, path, workspace)
+            view = client.get(path, workspace=workspace, events=told.events)
             missed = 0
         except UnavailableError:
             missed += 1
             if count == 0 or missed > PATIENCE:
                 raise
-            view, events = None, []
-        if view is not None:
-            told = _draw(view, events, screen, told, quiet=quiet, output=output)
+        else:
             code = outcome_code(view)
-            if code is not None and (wait or view["ended"]):
-                return _end(view, code, wait=wait, output=output)
+            over = code is not None and (wait or view["ended"])
+            if output is Output.TABLE:
+                told.tell(view)
+            elif over:
+                show(view, (), output)
+            if over:
+                return code if wait and code is not None else 0
         count += 1
         if looks is not None and count > looks:
             return TIMED_OUT if wait else 0
         pause.wait(REFRESH)
 
 
-def _look(client: Client, path: str, workspace: str | None) -> tuple[Any, list[Any]]:
-    found = client.get(path, workspace=workspace, events=LAST_EVENTS)
-    return found, list(found["events"])
+class _Picture:
+    """The whole picture, drawn again in place."""
+
+    events = LAST_EVENTS
+
+    def __init__(self) -> None:
+        self._screen = Screen()
+
+    def tell(self, view: Any) -> None:
+        """Draw it."""
+        self._screen.draw(render.status(view, look_of(sys.stdout), history=view["events"]))
 
 
-def _draw(view: Any, events: list[Any], screen: Screen, told: str, *, quiet: bool, output: Output) -> str:
-    look = look_of(sys.stdout)
-    if output is Output.JSON:
-        return told
-    if not quiet:
-        screen.draw(render.status(view, look, history=events))
-    elif view["sentence"] != told:
-        at = events[-1]["at"] if events else view["clock"]["now"]
-        now = moment(view["clock"]["now"])
-        event = {"at": at, "sentence": view["sentence"], "severity": None}
-        show(None, [look.characters(line) for line in render.event_lines(event, look, now=now)], Output.TABLE)
+class _Sentences:
+    """Each sentence once, as it comes."""
+
+    events = 50
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def tell(self, view: Any) -> None:
+        """Print what is new."""
+        look, now = look_of(sys.stdout), moment(view["clock"]["now"])
+        for event in view["events"]:
+            key = (str(event["at"]), str(event["sentence"]))
+            if key not in self._told:
+                self._told.add(key)
+                show(None, [look.characters(line) for line in render.event_lines(event, look, now=now)], Output.TABLE)
         sys.stdout.flush()
-    return str(view["sentence"])
-
-
-def _end(view: Any, code: int, *, wait: bool, output: Output) -> int:
-    if output is Output.JSON:
-        show(view, (), output)
-    return code if wait else 0

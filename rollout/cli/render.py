@@ -64,7 +64,7 @@ def status(view: View, look: Look, *, zone: tzinfo | None = None, history: Seque
         _said(str(view["sentence"]), look),
         [*_traffic(view, look, now, zone), *_steps(view, look), *_bake(view, look), *_next(view, look, now, zone)],
         _checks(view, look),
-        _history(history, look, now, zone),
+        _history(_before(history, view), look, now, zone),
     ]
     lines: list[str] = []
     for block in blocks:
@@ -256,6 +256,11 @@ def weighed(evidence: float) -> str:
     return f"{evidence:.1f}" if evidence < 100 else number(evidence)
 
 
+def _before(history: Sequence[View], view: View) -> Sequence[View]:
+    """The history without the sentence that stands at the top already."""
+    return history[:-1] if history and history[-1]["sentence"] == view["sentence"] else history
+
+
 def _history(events: Sequence[View], look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
     return [line for event in events for line in event_lines(event, look, now=now, zone=zone)]
 
@@ -284,7 +289,7 @@ def overview(views: Sequence[View], look: Look) -> list[str]:
 
 
 def _overview_row(view: View, look: Look) -> list[str]:
-    traffic = view["traffic"]["observed"]
+    traffic = None if view["ended"] else view["traffic"]["observed"]  # what the endpoint shows is no more its doing
     age = (_now(view) - (moment(view["created_at"]))).total_seconds()
     step = f"{view['step']}/{len(view['steps'])}" if view["steps"] and view["started_at"] else "-"
     return [

@@ -5,6 +5,7 @@ dark and on a light ground alike, and a pipe gets plain text.
 """
 
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -27,6 +28,8 @@ ASCII = str.maketrans(
         "→": ">", "−": "-", "×": "x", "±": "+-", "≥": ">=", "≤": "<=",
     }
 )  # fmt: skip
+
+_WITH_UNIT = re.compile(r"(\d) (%|ms|s|min|h|pp)(?!\w)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +97,16 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
 
 
 def fold(text: str, width: int, *, indent: str = "") -> list[str]:
-    """The text in lines of at most this width, broken between words; further lines begin with `indent`."""
+    """The text in lines of at most this width; a number keeps its unit, further lines begin with `indent`."""
     lines: list[str] = []
     line = ""
-    for word in text.split(" "):
+    for word in _WITH_UNIT.sub("\\1\u00a0\\2", text).split(" "):
         joined = f"{line} {word}" if line else word
         if line and cells(joined) > width:
             lines.append(line)
             joined = indent + word
         line = joined
-    return [*lines, line]
+    return [each.replace("\u00a0", " ") for each in (*lines, line)]
 
 
 def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(), gap: str = "  ") -> list[str]:

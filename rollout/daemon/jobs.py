@@ -32,11 +32,13 @@ class Job:
         self._work = work
         self._log = log
         self._running = threading.Lock()
+        self._hurried = threading.Event()
         self._told: str | None = None
 
     def run(self) -> None:
         """Do it now; never raises."""
         with self._running:
+            self._hurried.clear()
             try:
                 self._work()
             except RolloutError as error:
@@ -54,8 +56,10 @@ class Job:
         await asyncio.wrap_future(self._pool.submit(self.run))
 
     def hurry(self) -> None:
-        """Do it as soon as a thread of its pool is free."""
-        self._pool.submit(self.run)
+        """Do it as soon as a thread of its pool is free; what is already waiting is not doubled."""
+        if not self._hurried.is_set():
+            self._hurried.set()
+            self._pool.submit(self.run)
 
     def _tell(self, reason: str) -> None:
         if reason != self._told:

@@ -46,12 +46,14 @@ class Dispatcher:
         store: Store,
         clock: Clock,
         tick: Callable[[Lease], None],
+        ticked: Callable[[], None],
         owner: str,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._store = store
         self._clock = clock
         self._work = tick
+        self._ticked = ticked  # alerts may have been written down
         self._owner = owner
         self._log = log
         self._second = clock.real_seconds(timedelta(seconds=1))
@@ -144,6 +146,7 @@ class Dispatcher:
         finally:
             with self._lock:
                 self._held.pop(rollout_id, None)
+            self._ticked()
             self._awake.set()
 
     def _give_back(self, lease: Lease, after: timedelta) -> None:

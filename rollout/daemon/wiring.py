@@ -102,6 +102,7 @@ class _Builder:
             on_change=self._changed,
             lag=site.settings.polling.lag,
         )
+        self._send = Job("Sending alerts", courier.deliver, every=DELIVER, pool=self._housekeepers, log=log)
         self._dispatcher = self._make_dispatcher()
         self._policies = PolicyBook(
             site.path(site.settings.policies),
@@ -161,7 +162,14 @@ class _Builder:
             recipients=whom,
             log=self._log,
         )
-        return Dispatcher(store=self._store, clock=self._clock, tick=reconciler.tick, owner=OWNER, log=self._log)
+        return Dispatcher(
+            store=self._store,
+            clock=self._clock,
+            tick=reconciler.tick,
+            ticked=self._send.hurry,
+            owner=OWNER,
+            log=self._log,
+        )
 
     def _changed(self, refs: Iterable[EndpointRef]) -> None:
         self._store.wake(refs, now=self._clock.now())
@@ -205,10 +213,10 @@ class _Builder:
     def _keeping_jobs(self) -> Iterable[Job]:
         work: Mapping[str, tuple[Callable[[], None], float]] = {
             "Renewing leases": (self._dispatcher.renew, RENEW_EVERY),
-            "Sending alerts": (self._courier.deliver, DELIVER),
             "Reading policies": (self._policies.reload, RELOAD),
             "Forgetting old cells": (self._prune, seconds(self._clock, PRUNE)),
         }
+        yield self._send
         for name, (what, every) in work.items():
             yield Job(name, what, every=every, pool=self._housekeepers, log=self._log)
 

@@ -221,6 +221,11 @@ def test_folding_loses_no_word(text: str, width: int) -> None:
     assert all(cells(line) <= width or " " not in line.strip() for line in lines)
 
 
+def test_a_number_keeps_its_unit() -> None:
+    assert fold("now at 50 % of it", 10) == ["now at", "50 % of it"]
+    assert fold("took 120 ms, 3 so", 9) == ["took", "120 ms, 3", "so"]
+
+
 def test_a_table_aligns_what_is_painted() -> None:
     look = Look(colours=256)
     lines = table([[look.paint("a", "good"), "1"], ["bbb", "22"]], right=frozenset({1}))

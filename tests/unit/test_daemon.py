@@ -89,7 +89,7 @@ def test_a_roll_back_has_threads_of_its_own() -> None:
 
 
 def a_dispatcher(store: SqlStore, tick: Callable[[Lease], None]) -> Dispatcher:
-    return Dispatcher(store=store, clock=WallClock(), tick=tick, owner="daemon", log=LOG)
+    return Dispatcher(store=store, clock=WallClock(), tick=tick, ticked=lambda: None, owner="daemon", log=LOG)
 
 
 def test_what_is_due_is_ticked_once_and_again_when_woken(store: SqlStore) -> None:
