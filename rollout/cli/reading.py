@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rollout.cli import render
+from rollout.cli import listing, render
 from rollout.cli.client import Client, rollout_path
 from rollout.cli.options import (
     TIMED_OUT,
@@ -44,7 +44,7 @@ def list_rollouts(
 ) -> None:
     """List rollouts, newest first."""
     found = daemon(config).get("/v1/rollouts", workspace=workspace, active=True if active else None)
-    show(found, render.overview(found["rollouts"], look_of(sys.stdout)), output)
+    show(found, listing.overview(found["rollouts"], look_of(sys.stdout)), output)
 
 
 def get(
@@ -118,13 +118,13 @@ def alerts(
     """
     found = daemon(config).get("/v1/deliveries", endpoint=endpoint or name, workspace=workspace, state=state)
     now = moment(found["now"])
-    show(found, render.deliveries(found["deliveries"], look_of(sys.stdout), now=now), output)
+    show(found, listing.deliveries(found["deliveries"], look_of(sys.stdout), now=now), output)
 
 
 def policies(output: Format = Output.TABLE, config: Config = None) -> None:
     """Show the daemon's policies and the mistakes in them."""
     found = daemon(config).get("/v1/policies")
-    show(found, render.policies(found["policies"], look_of(sys.stdout)), output)
+    show(found, listing.policies(found["policies"], look_of(sys.stdout)), output)
 
 
 def follow(

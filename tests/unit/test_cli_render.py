@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.cli import render, words
+from rollout.cli import listing, render, words
 from rollout.cli.terminal import COLOURS, Look, Screen, cells, fold, look_of, table
 from rollout.lifecycle import Phase
 from tests.support.views import a_view, an_event_view
@@ -126,11 +126,11 @@ def test_the_clock_of_a_sandbox_is_named() -> None:
 
 
 def test_the_list_fits_80_columns_and_shows_what_matters() -> None:
-    lines = render.overview([a_view(), a_view(phase="rolled_back", ended=True)], Look(width=80))
+    lines = listing.overview([a_view(), a_view(phase="rolled_back", ended=True)], Look(width=80))
     assert max(cells(line) for line in lines) <= 80
     assert "▶ Progressing" in lines[1]
     assert "2/4" in lines[1]
-    assert render.overview([], Look()) == ["No rollouts yet. Start one with: rollout start POLICY"]
+    assert listing.overview([], Look()) == ["No rollouts yet. Start one with: rollout start POLICY"]
 
 
 def test_alerts_show_what_failed() -> None:
@@ -143,7 +143,7 @@ def test_alerts_show_what_failed() -> None:
         "sentence": "Rolled back.",
         "error": "410 Gone",
     }
-    assert render.deliveries([one], Look(), now=NOW, zone=UTC) == [
+    assert listing.deliveries([one], Look(), now=NOW, zone=UTC) == [
         "14:20:31  team-ml  dead  action, 1 attempt",
         "  Rolled back.",
         "  410 Gone",
