@@ -211,7 +211,8 @@ class _Rehearsal:
         deciding, delay = self.watches[self.deciding], self.delays[self.deciding]
         ruled = rule(self.watches, deciding, going.places, self.terms, at=minute, shown=minute - delay.steady)
         self._end(going, ruled == Ruled.FAIL, self.policy.when.regression)
-        ruled = np.where(going.confirmed & (going.leaving == 0), ruled, -1)  # else it speaks of another split
+        ruled = np.where(going.leaving > 0, -1, ruled)
+        ruled = np.where(~going.confirmed & (ruled == Ruled.PASS), Ruled.BAKE, ruled)  # it speaks of another split
         going.confirmed[:] = True
         self._move(going, ruled, minute)
         self._hold(going, ruled, minute)
@@ -219,20 +220,21 @@ class _Rehearsal:
     def _move(self, going: _Going, ruled: Numbers, minute: int) -> None:
         places = going.places
         cut, over, passed = ruled == Ruled.SUSPICION, ruled == Ruled.RECOVERED, ruled == Ruled.PASS
-        going.resting = np.where(cut, places.share, going.resting)
+        before = places.share
+        going.resting = np.where(cut, before, going.resting)
         places.retreated = np.where(cut, going.next_minute(minute), np.where(over, -1, places.retreated))
         last = passed & ~places.sized & (places.step == len(self.shares) - 1)
         stepped = passed & ~places.sized & ~last
         places.step = places.step + stepped
         places.sized = places.sized & ~passed
         step = self.shares[places.step]
-        share = np.where(cut, np.minimum(places.share, self.retreat_share), np.where(over, going.resting, places.share))
+        share = np.where(cut, np.minimum(before, self.retreat_share), np.where(over, going.resting, before))
         places.share = np.where(last, 100, np.where(passed, step, share))
         places.bake = np.where(passed, self.bakes[places.step], places.bake)
         going.leaving[last] = Ended.PROMOTED
-        moved = cut | over | passed
-        places.since = np.where(moved, going.next_minute(minute) + 1, places.since)
-        going.confirmed &= ~moved
+        moved, written = cut | over | passed, places.share != before
+        places.since = np.where(moved, going.next_minute(minute) + written, places.since)
+        going.confirmed &= ~written
         for watch in self.watches:
             watch.enter(moved, anew=stepped & (step >= ANEW_FROM), since=places.since)
 

@@ -118,13 +118,14 @@ class Life:
     def live(self) -> tuple[Phase, float, list[float]]:
         """How it ended, after how many minutes, and the candidate's share in each minute."""
         shares, before = [], self.rollout.share
-        for minute in range(480):
+        deadline = round(self.rollout.policy.deadline.total_seconds() / 60)
+        for minute in range(deadline):
             shares.append((PHASE * before + (1 - PHASE) * self.rollout.share) / 100)
             before = self.rollout.share
             self._tick(minute)
             if self.rollout.phase in {Phase.ROLLED_BACK, Phase.SUCCEEDED, Phase.PAUSED}:
                 return self.rollout.phase, minute + PHASE, shares
-        raise AssertionError("it never ended")
+        return Phase.PAUSED, deadline, shares
 
     def _tick(self, minute: int) -> None:
         now = self.origin + timedelta(minutes=minute + PHASE)
