@@ -26,13 +26,15 @@ from rollout.errors import RolloutError, SettingsError
 from rollout.web.app import create_app
 
 STOPPED, FAILED, UNUSABLE = 0, 1, 2
-#: Seconds of the five that a stop may take: open requests, ticks under way, alerts under way.
-REQUESTS_END, TICKS_END, ALERTS_END = 1, 3.0, 0.5
+#: Seconds of the five that a stop may take: open requests, ticks under way, each channel's alert under way.
+REQUESTS_END, TICKS_END, ALERTS_END = 1, 3.0, 0.1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_daemon(config: Path) -> int:
     """See `rollout.daemon.run`."""
+    for number in SIGNALS:  # until the loop runs: whoever stops us while we start need not wait for imports
+        signal.signal(number, lambda *_: sys.exit(STOPPED))
     hidden = logs.Secrets()
     try:
         site = read_site(config, environ=os.environ, secrets=hidden)
@@ -45,7 +47,9 @@ def run_daemon(config: Path) -> int:
     log = logs.set_up(hidden, now=site.clock.now)
     try:
         with listener:
-            return asyncio.run(_serve(site, listener, api_token, log))
+            parts = build(site, log=log, new_id=lambda: uuid.uuid4().hex[:12])
+            with parts.closing, _address(listener, site):
+                return asyncio.run(_serve(parts, listener, api_token, log))
     except SettingsError as error:
         log.critical("The settings cannot be used.", reason=error.message)
         return UNUSABLE
@@ -85,17 +89,13 @@ def _address(listener: socket.socket, site: Site) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-async def _serve(site: Site, listener: socket.socket, api_token: str, log: structlog.stdlib.BoundLogger) -> int:
+async def _serve(parts: Parts, listener: socket.socket, api_token: str, log: structlog.stdlib.BoundLogger) -> int:
     stop = asyncio.Event()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    parts = await asyncio.to_thread(build, site, log=log, new_id=lambda: uuid.uuid4().hex[:12])
-    with parts.closing, _address(listener, site):
-        if stop.is_set():
-            return STOPPED
-        app = create_app(parts.service, token=api_token, health=parts.health, log=log)
-        server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=REQUESTS_END))
-        return await _run(parts, server, listener, stop, log)
+    app = create_app(parts.service, token=api_token, health=parts.health, log=log)
+    server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=REQUESTS_END))
+    return await _run(parts, server, listener, stop, log)
 
 
 class _Server(uvicorn.Server):

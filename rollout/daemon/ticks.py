@@ -62,7 +62,7 @@ class Dispatcher:
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()
         self._awake, self._stopping = threading.Event(), threading.Event()
-        self._looked = clock.monotonic()
+        self._looked = self._seconds()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -75,7 +75,11 @@ class Dispatcher:
 
     def silent_for(self) -> float:
         """Seconds since it last began to look."""
-        return (self._clock.monotonic() - self._looked) * self._second
+        return self._seconds() - self._looked
+
+    def _seconds(self) -> float:
+        """A stopwatch of a person's seconds."""
+        return self._clock.monotonic() * self._second
 
     def renew(self) -> None:
         """Hold what is being ticked, or waits for a thread, for longer."""
@@ -93,11 +97,11 @@ class Dispatcher:
 
     def stop(self, timeout: float) -> int:
         """Take nothing new, let running ticks end within `timeout` seconds; how many did not."""
+        ends = self._seconds() + timeout
         self._stopping.set()
         self._awake.set()
         self._thread.join(timeout)
-        share = timeout / len(self._pools)
-        left = sum(pool.settle(share) for pool in self._pools.values())
+        left = sum(pool.settle(max(0.0, ends - self._seconds())) for pool in self._pools.values())
         self._store.release_all(self._owner)
         return left
 
@@ -107,7 +111,7 @@ class Dispatcher:
         pause = max(LOOK_AT_MOST_EVERY, self._clock.real_seconds(LOOK_EVERY))
         while not self._stopping.is_set():
             self._awake.clear()
-            self._looked = self._clock.monotonic()
+            self._looked = self._seconds()
             try:
                 self._dispatch()
             except RolloutError as error:

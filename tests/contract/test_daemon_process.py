@@ -192,6 +192,15 @@ def test_ctrl_c_ends_it_quietly(folder: Path, started: Callable[..., Daemon]) ->
     assert "Traceback" not in daemon.told()
 
 
+def test_whoever_stops_it_while_it_starts_need_not_wait(folder: Path, started: Callable[..., Daemon]) -> None:
+    daemon = started()
+    until((folder / ".rollout" / "api-token").exists)
+    code, took = daemon.end()
+    assert code == 0
+    assert took < STOPS_WITHIN
+    assert "Traceback" not in daemon.told()
+
+
 def test_settings_with_mistakes_are_told_all_at_once(folder: Path, started: Callable[..., Daemon]) -> None:
     (folder / "rollout.yaml").write_text("cloud: AzurCloud\nstor: x\napi: {listen: '0.0.0.0:80'}\n")
     daemon = started()
