@@ -15,8 +15,8 @@ from typing import TextIO
 
 #: xterm-256 colours whose contrast is at least 3.5 : 1 on black and on white.
 COLOURS: Mapping[str, int] = {"good": 28, "bad": 160, "warn": 130, "info": 26, "quiet": 243}
-#: For terminals with eight colours: those that read on both grounds.
-BASIC: Mapping[str, int] = {"good": 32, "bad": 31, "warn": 35, "info": 34}
+#: For terminals with eight colours: those that themes keep readable on either ground; the rest stays as text is.
+BASIC: Mapping[str, int] = {"good": 32, "bad": 31, "warn": 35}
 MAX_WIDTH = 120
 MIN_WIDTH = 40
 
