@@ -7,6 +7,7 @@ the next tick, because the split is read and never remembered. A tick never wait
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -47,6 +48,15 @@ NEVER_JUDGED = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
 SEEN_AFRESH = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
 
 
+class Judge(Protocol):
+    """The analysis, as a tick asks it (see `analysis.verdict.judge`)."""
+
+    def __call__(
+        self, judgement: Judgement, *, policy: Policy, stage: Stage, series: Sequence[Series], now: int
+    ) -> tuple[Judgement, Verdict]:
+        """Take in what is new and say what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconciler:
     """Ticks rollouts. `recipients` names the channels that a policy's event of some severity goes to."""
@@ -57,6 +67,7 @@ class Reconciler:
     snapshots: Snapshots
     recipients: Callable[[Policy, Severity], tuple[str, ...]]
     log: structlog.stdlib.BoundLogger
+    judge: Judge = judge
 
     def tick(self, lease: Lease) -> None:
         """Look, decide, save, act. Gives the lease back. Raises only what the store raises."""
@@ -64,13 +75,12 @@ class Reconciler:
         rollout = self.store.load(lease.rollout_id)
         decision = self._decide(rollout, now)
         self._save(lease, rollout, decision)
-        after, slowed = decision.rollout, timedelta()
+        after = decision.rollout
         if decision.write is not None:
             remaining = (lease.until - now).total_seconds()
-            after, slowed = self._write(
-                lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining
-            )
-        self.store.release(lease, due_at=self.clock.now() + max(_next(after), slowed))
+            after = self._write(lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining)
+        ended = self.clock.now()
+        self.store.release(lease, due_at=ended + next_look(after, ended))
 
     def _decide(self, rollout: Rollout, now: datetime) -> Decision:
         facts = self._facts(rollout, now)
@@ -101,6 +111,7 @@ class Reconciler:
                 [cells.cells.get(stable, {}) for cells in recent], oldest=minute_of(now) - SERVING_OLDEST
             ),
             fresh_at=_last_seen(recent[0].cells.get(stable, {}), now),
+            read_at=recent[0].read_at,
             trouble=trouble or self.snapshots.trouble(rollout.ref),
             per_minute=_per_minute(recent[0]),
         )
@@ -130,7 +141,7 @@ class Reconciler:
             return None, None
         before = rollout.judgement or begin(rollout.policy, alpha=error_budget(rollout))
         series = [self._series(source, rollout, stage, now) for source in rollout.policy.expert.evidence]
-        return judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
+        return self.judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
 
     def _series(self, source: Source, rollout: Rollout, stage: Stage, now: datetime) -> Series:
         stable, candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()
@@ -177,10 +188,8 @@ class Reconciler:
                 found.append(alert)
         return found
 
-    def _write(
-        self, lease: Lease, rollout: Rollout, split: Split, still_ours: Callable[[], bool]
-    ) -> tuple[Rollout, timedelta]:
-        """Begin the write; the rollout after its answer, and how long Azure wants to be left alone."""
+    def _write(self, lease: Lease, rollout: Rollout, split: Split, still_ours: Callable[[], bool]) -> Rollout:
+        """Begin the write; the rollout after its answer."""
         names = (rollout.stable, rollout.candidate)
         try:
             self._port(rollout).set_traffic(
@@ -192,14 +201,14 @@ class Reconciler:
                 still_ours=still_ours,
             )
         except ConflictError as error:
-            return self._answered(lease, rollout, "conflict", error), timedelta()
+            return self._answered(lease, rollout, "conflict", error)
         except UnavailableError as error:
-            return self._answered(lease, rollout, "unknown", error), _slowed(rollout, error)
+            return self._answered(lease, rollout, "unknown", error)
         except RefusedError as error:
             decision = refused(rollout, error.message, self.clock.now())
             self._save(lease, rollout, decision)
-            return decision.rollout, timedelta()
-        return self._answered(lease, rollout, "accepted", None), timedelta()
+            return decision.rollout
+        return self._answered(lease, rollout, "accepted", None)
 
     def _port(self, rollout: Rollout) -> Endpoints:
         workspace = rollout.ref.workspace
@@ -210,13 +219,17 @@ class Reconciler:
     def _answered(self, lease: Lease, rollout: Rollout, outcome: Outcome, error: RolloutError | None) -> Rollout:
         if error is not None:
             self.log.info("traffic not written", endpoint=rollout.ref.name, outcome=outcome, reason=error.message)
-        after = written(rollout, outcome=outcome, now=self.clock.now())
+        now = self.clock.now()
+        after = written(rollout, outcome=outcome, now=now, not_before=_left_alone_until(rollout, error, now))
         self.store.save(lease, after)
         return after
 
 
-def _next(rollout: Rollout) -> timedelta:
+def next_look(rollout: Rollout, now: datetime) -> timedelta:
     """When to look again if nothing wakes the rollout before."""
+    last = rollout.writes[-1].not_before if rollout.writes else None
+    if last is not None and now < last:
+        return last - now
     if rollout.phase in SOON:
         return SOON[rollout.phase]
     if rollout.foreign is not None and not rollout.foreign.told:
@@ -224,10 +237,10 @@ def _next(rollout: Rollout) -> timedelta:
     return UNCONFIRMED if rollout.writes or rollout.strays else SAFETY
 
 
-def _slowed(rollout: Rollout, error: UnavailableError) -> timedelta:
+def _left_alone_until(rollout: Rollout, error: RolloutError | None, now: datetime) -> datetime | None:
     asked = error.retry_after if isinstance(error, ThrottledError) else None
     most = SLOWED_ROLLING_BACK if rollout.phase is Phase.ROLLING_BACK else SLOWED
-    return min(timedelta(seconds=asked or 0.0), most)
+    return now + min(timedelta(seconds=asked), most) if asked else None
 
 
 def _holder(snapshot: Snapshot | None) -> str | None:

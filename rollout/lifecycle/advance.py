@@ -107,11 +107,11 @@ def _prepare(story: Story, facts: Facts) -> None:
         story.move(Phase.ABORTED, f"Not started: {found.sentence}.", severity=Severity.ACTION)
 
 
-def written(rollout: Rollout, *, outcome: Outcome, now: datetime) -> Rollout:
-    """The rollout after its write was answered."""
+def written(rollout: Rollout, *, outcome: Outcome, now: datetime, not_before: datetime | None = None) -> Rollout:
+    """The rollout after its write was answered; `not_before`: Azure asked to be left alone until then."""
     if not rollout.writes:
         return rollout
-    last = replace(rollout.writes[-1], ended_at=now, outcome=outcome)
+    last = replace(rollout.writes[-1], ended_at=now, outcome=outcome, not_before=not_before)
     first = outcome == "accepted" and rollout.phase is Phase.ROLLING_BACK and rollout.sent_at is None
     return replace(rollout, writes=(*rollout.writes[:-1], last), sent_at=now if first else rollout.sent_at)
 

@@ -16,8 +16,9 @@ class Facts:
     """The world as one tick sees it.
 
     `stable_serves` is told from stable's last cells: False where most of its answers are bad, None where there are none.
-    `fresh_at` is the last minute in which a log row of stable was seen (before any traffic is moved); `trouble` says why
-    data cannot be read, where the source said so. `per_minute` is the endpoint's traffic in requests per minute.
+    `fresh_at` is the last minute in which a log row of stable was seen (before any traffic is moved), `read_at` when the
+    log was last read; `trouble` says why data cannot be read, where the source said so. `per_minute` is the endpoint's
+    traffic in requests per minute.
     """
 
     snapshot: Snapshot | None = None
@@ -26,6 +27,7 @@ class Facts:
     commands: tuple[Command, ...] = ()
     stable_serves: bool | None = None
     fresh_at: datetime | None = None
+    read_at: datetime | None = None
     trouble: str | None = None
     per_minute: float | None = None
 

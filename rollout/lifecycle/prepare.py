@@ -47,7 +47,7 @@ def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet
     snapshot = facts.snapshot
     if snapshot is None or (snapshot.endpoint is not None and snapshot.deployments is None):
         until = rollout.created_at + CANDIDATE_AWAITED
-        return NotYet(sentence=facts.trouble or "Azure has not answered yet", until=until)
+        return NotYet(sentence=(facts.trouble or "Azure has not answered yet").rstrip("."), until=until)
     if snapshot.endpoint is None:
         return Refused(
             sentence=f"endpoint {rollout.ref.name} does not exist in workspace {rollout.ref.workspace}; "
@@ -145,13 +145,15 @@ def _check_time(
         return NotYet(sentence=f"{endpoint.name} is {endpoint.state}: somebody else's operation runs", until=awaited)
     if facts.fresh_at is None or now - facts.fresh_at > FRESH:
         until = rollout.created_at + rollout.policy.when.no_data.hold
-        return NotYet(sentence=_no_fresh_data(stable, facts), until=until)
+        return NotYet(sentence=_no_fresh_data(rollout, stable, facts), until=until)
     return Ready(stable=pair[0].name, candidate=pair[1].name, pins=(pair[0].pin, pair[1].pin))
 
 
-def _no_fresh_data(stable: str, facts: Facts) -> str:
+def _no_fresh_data(rollout: Rollout, stable: str, facts: Facts) -> str:
     if facts.trouble:
-        return facts.trouble
+        return facts.trouble.rstrip(".")
+    if facts.read_at is None or facts.read_at < rollout.created_at:
+        return f"the traffic log of {rollout.ref.name} has not been read yet"
     seen = f"none since {facts.fresh_at:%H:%M} UTC" if facts.fresh_at else "none at all in the last hour"
     return (
         f"no fresh rows of {stable} in AmlOnlineEndpointTrafficLog ({seen}): without them nobody can judge. Check that the "

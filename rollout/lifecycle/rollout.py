@@ -23,12 +23,14 @@ class Write:
     `ended_at` is when Azure answered the request (not the operation); None while nobody knows: the request may be on
     its way, or the process that sent it may be gone. `outcome` says what Azure answered: an accepted write shows as an
     operation that ends after 20 to 30 s; a conflict means that another operation runs; unknown means that no answer came.
+    `not_before` is until when Azure asked to be left alone.
     """
 
     split: Split
     begun_at: datetime
     ended_at: datetime | None = None
     outcome: Outcome | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,7 @@ def _may_write(
         return False
     if last is None:
         return rollout.confirmed != wanted_traffic(rollout) or speaks_about_writes(rollout, snapshot)
-    if not speaks_about_writes(rollout, snapshot):
+    if not speaks_about_writes(rollout, snapshot) or (last.not_before is not None and now < last.not_before):
         return False
     if last.split != wanted_traffic(rollout) or last.outcome in {"conflict", "unknown"}:
         return True

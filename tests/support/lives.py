@@ -201,7 +201,7 @@ class Life:
 
     def seen(self, given: Verdict | None = None, commands: Iterable[Command] = (), *, blind: bool = False) -> Facts:
         """The facts of a look at the world as it is now."""
-        usual: dict[str, Any] = {"fresh_at": self.now - 4 * MINUTE, "per_minute": 600.0}
+        usual: dict[str, Any] = {"fresh_at": self.now - 4 * MINUTE, "read_at": self.now, "per_minute": 600.0}
         return Facts(
             snapshot=None if blind else self.snapshot(),
             judgement=begin(self.policy) if given else None,

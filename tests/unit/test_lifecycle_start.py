@@ -88,6 +88,7 @@ def test_names_are_compared_as_azure_does() -> None:
         ),
         ({"facts": {"fresh_at": T0 - 60 * MINUTE}}, "none since 01:00 UTC", {"facts": {}}),
         ({"facts": {"fresh_at": None}}, "none at all in the last hour", {"facts": {}}),
+        ({"facts": {"fresh_at": None, "read_at": None}}, "has not been read yet", {"facts": {}}),
         (
             {"facts": {"fresh_at": None, "trouble": "The role Log Analytics Data Reader is missing"}},
             "The role Log Analytics Data Reader is missing",
