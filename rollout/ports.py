@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from rollout.analysis.cells import Cell
+from rollout.analysis.exhibits import Exhibit
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import (
     Alert,
@@ -201,11 +202,18 @@ class Store(Protocol):
         events: Sequence[Event] = (),
         alerts: Sequence[Alert] = (),
         results: Sequence[CommandResult] = (),
+        exhibit: Exhibit | None = None,
     ) -> None:
-        """State, history, outbox and answered commands in one durable transaction. Raises ConflictError if the lease was lost."""
+        """State, history, outbox and answered commands in one durable transaction. Raises ConflictError if the lease was lost.
+
+        `exhibit` is what the judge was shown, where its judgement is a part of what is saved.
+        """
 
     def history(self, rollout_id: str) -> Sequence[Event]:
         """Oldest first."""
+
+    def exhibits(self, rollout_id: str) -> Sequence[Exhibit]:
+        """What the judge was shown, in order; empty where it was forgotten (see `prune`)."""
 
     # commands
     def submit(self, command: Command) -> None:
@@ -243,7 +251,7 @@ class Store(Protocol):
         """The cells of the minutes [start, end)."""
 
     def prune(self, *, before: int) -> None:
-        """Forget cells of minutes before this one."""
+        """Forget cells of minutes before this one, and what the judge was shown in all but an endpoint's last rollouts."""
 
     # outbox
     def due_deliveries(self, *, now: datetime, limit: int = 20) -> Sequence[Delivery]:

@@ -1,16 +1,18 @@
-"""Rollouts, events, commands and alerts as JSON documents.
+"""Rollouts, events, exhibits, commands and alerts as JSON documents.
 
 The rule: a document names its format; the one before the newest stays readable, through `UPGRADES`; one from a newer
 version is refused, never guessed at. Floats come back bit by bit.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement
 from rollout.errors import RefusedError
 from rollout.lifecycle.rollout import Rollout
@@ -28,6 +30,7 @@ _ROLLOUT = TypeAdapter(Rollout)
 _EVENT = TypeAdapter(Event)
 _COMMAND = TypeAdapter(Command)
 _ALERT = TypeAdapter(Alert)
+_EXHIBIT = TypeAdapter(Exhibit)
 
 
 def dump_rollout(rollout: Rollout) -> str:
@@ -94,6 +97,16 @@ def dump_alert(alert: Alert) -> str:
 def load_alert(doc: str) -> Alert:
     """What `dump_alert` wrote."""
     return _ALERT.validate_json(doc)
+
+
+def dump_exhibit(exhibit: Exhibit) -> bytes:
+    """An exhibit as deflated JSON: a look repeats much of itself."""
+    return zlib.compress(_EXHIBIT.dump_json(exhibit))
+
+
+def load_exhibit(doc: bytes) -> Exhibit:
+    """What `dump_exhibit` wrote."""
+    return _EXHIBIT.validate_json(zlib.decompress(doc))
 
 
 def _first_line(error: Exception) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 
 from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, literal, or_, select, true, update
 
+from rollout.analysis.exhibits import Exhibit
 from rollout.errors import ConflictError, RefusedError
 from rollout.lifecycle.rollout import Rollout
 from rollout.ports import Lease
 from rollout.store import codec, tables
 from rollout.store.commands import answer, answer_the_rest
 from rollout.store.database import Database
+from rollout.store.exhibits import keep
 from rollout.store.outbox import post
 from rollout.world import Alert, CommandResult, EndpointRef, Event
 
@@ -128,12 +130,14 @@ class Rollouts:
         events: Sequence[Event] = (),
         alerts: Sequence[Alert] = (),
         results: Sequence[CommandResult] = (),
+        exhibit: Exhibit | None = None,
     ) -> None:
-        """State, history, outbox and answered commands in one durable transaction."""
+        """State, history, exhibit, outbox and answered commands in one durable transaction."""
         values = {"doc": codec.dump_rollout(rollout), "phase": str(rollout.phase), "active": not rollout.ended}
         with self._database.writing() as connection:
             _change(connection, lease, values)
             _write_events(connection, rollout.id, events)
+            keep(connection, rollout.id, exhibit)
             post(connection, alerts)
             answer(connection, results)
             if rollout.ended:

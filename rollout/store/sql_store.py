@@ -12,13 +12,14 @@ from rollout.errors import SettingsError
 from rollout.store.cells import Cells
 from rollout.store.commands import Commands
 from rollout.store.database import Database
+from rollout.store.exhibits import Exhibits
 from rollout.store.lock import FileLock
 from rollout.store.migrate import is_current, migrate
 from rollout.store.outbox import Outbox
 from rollout.store.rollouts import Rollouts, free_all
 
 
-class SqlStore(Rollouts, Commands, Cells, Outbox):
+class SqlStore(Rollouts, Exhibits, Commands, Cells, Outbox):
     """A `ports.Store` in a SQL database, for any number of threads."""
 
     def __init__(self, database: Database, *, lock: FileLock | None) -> None:

@@ -86,6 +86,15 @@ history = Table(
     Column("doc", Text, nullable=False),
 )
 
+#: What was laid before the judge, look by look.
+exhibits = Table(
+    "exhibits",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("rollout_id", Text, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("doc", LargeBinary, nullable=False),  # JSON, deflated
+)
+
 commands = Table(
     "commands",
     metadata,
