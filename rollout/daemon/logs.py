@@ -16,9 +16,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 #: Keys whose values never belong in a log.
 SECRET_KEYS = frozenset({"authorization", "client_secret", "key", "password", "secret", "token", "url"})
 HIDDEN = "***"
-#: Warns of what we tell ourselves, with a remedy.
-TOLD_BY_US = ("azure.identity",)
-QUIET = ("apscheduler", "azure", "urllib3", "uvicorn", "msal", "httpx", "apprise", "alembic", "asyncio")
+#: Warn of what we tell ourselves, with a remedy, or of what is meant: a job that is still running is not begun again.
+TOLD_BY_US = ("azure.identity", "apscheduler")
+QUIET = ("azure", "urllib3", "uvicorn", "msal", "httpx", "apprise", "alembic", "asyncio")
 
 
 class Secrets:
