@@ -129,9 +129,7 @@ class Watch:
         self.blocks += block
         self.quiet_minutes = np.where(n > 0.0, 0.0, self.quiet_minutes + (here & (m > 0.0)))
         self.quiet_requests = np.where(n > 0.0, 0.0, self.quiet_requests + m * here)
-        half_bad = self.errors[:, None] & (minute.n >= 20.0) & (minute.x >= 0.5 * minute.n)
-        half_bad &= minute.z < 0.25 * minute.m
-        self.half_bad = np.where(block, (self.half_bad + 1.0) * half_bad, self.half_bad)
+        self.guard(minute)
         self.processes.take(minute.z, minute.m, minute.x, minute.n, at >= self.prove_from)
         latest = np.stack([minute.z, minute.m, minute.x, minute.n])[None]
         told = block & (minute.m > 0.0) & (minute.n > 0.0)
@@ -140,6 +138,13 @@ class Watch:
         self.open.append((at, minute))
         if len(self.open) > self.behind:
             self._close(*self.open.popleft(), places)
+
+    def guard(self, minute: Minute) -> None:
+        """Count the blocks in a row in which half of the candidate's requests were bad: see `guards.hard_guard`."""
+        half_bad = self.errors[:, None] & (minute.n >= 20.0) & (minute.x >= 0.5 * minute.n)
+        half_bad &= minute.z < 0.25 * minute.m
+        block = (minute.baseline > 0.0) & (minute.candidate > 0.0)
+        self.half_bad = np.where(block, (self.half_bad + 1.0) * half_bad, self.half_bad)
 
     def _close(self, at: int, minute: Minute, places: Places) -> None:
         here = at >= places.since

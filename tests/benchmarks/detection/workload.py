@@ -9,14 +9,15 @@ The paths of a rollout depend on the seed alone, so every rule sees the same end
 minute, from a generator of that minute.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from rollout.analysis.checks import IGNORED_MS
 from rollout.analysis.crowd import Minute, Numbers
 from rollout.analysis.engine import Array
 from rollout.policy import Policy, Step
@@ -24,9 +25,10 @@ from rollout.policy import Policy, Step
 SHARES, BAKE = (10, 25, 50, 75, 100), 10
 SCHEDULE = BAKE * len(SHARES)  # minutes
 MARGIN, ALLOWANCE, RATIO = 0.10, 0.001, 1.2
-SIGMA, MEDIAN = 0.5, 400.0  # of the durations; ms
+SIGMA, MEDIAN = 0.5, 150.0  # of the durations; ms
 QUANTILES = (0.50, 0.95, 0.99)
 BARS = np.exp(SIGMA * ndtri(QUANTILES))  # stable's quantiles, in medians
+CANDIDATE_BARS = np.maximum(BARS * (1.0 + MARGIN), BARS + IGNORED_MS / MEDIAN)
 CLIENT_ERRORS = 0.01
 PATHS = 480  # minutes of noise; later minutes begin again
 TAIL = 0.02  # the part of the requests that a fault of the tail slows
@@ -185,13 +187,35 @@ class Endpoint:
         truth = self.truth(minute, rollouts, share=share, step=step, since=since)
         rng = np.random.default_rng([*self.seed, 1 + minute])
         client = CLIENT_ERRORS * self.refused[:, rollouts, minute % PATHS]
-        stable = _arm(rng, truth.baseline, truth.errors[0], client[0], slow_shares(truth.slower[0], 1.0, 1.0))
-        ours = slow_shares(truth.slower[1], truth.tail, 1.0 + MARGIN)
+        stable = _arm(rng, truth.baseline, truth.errors[0], client[0], slow_shares(truth.slower[0], 1.0, BARS))
+        ours = slow_shares(truth.slower[1], truth.tail, CANDIDATE_BARS)
         candidate = _arm(rng, truth.candidate, truth.errors[1], client[1], ours)
         cells = Minute(
             baseline=stable[1][0], candidate=candidate[1][0], z=stable[0], m=stable[1], x=candidate[0], n=candidate[1]
         )
         return cells, self.harm(truth)
+
+    def schedule(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The fixed schedule: each minute with the share, step and its begin for every rollout."""
+        for minute in range(SCHEDULE):
+            step = np.full(self.rollouts, minute // BAKE)
+            share = np.full(self.rollouts, min(SHARES[minute // BAKE], 95) / 100)
+            yield minute, {"share": share, "step": step, "since": step * BAKE}
+
+    def seen(self) -> "Seen":
+        """All minutes of the fixed schedule, for the rules that look at rates and quantiles."""
+        ids, columns = np.arange(self.rollouts), []
+        for minute, place in self.schedule():
+            cells, harm = self.minute(minute, ids, **place)
+            truth = self.truth(minute, ids, **place)
+            rng = np.random.default_rng([*self.seed, 1 + minute, 1])
+            quantiles = [
+                quantile_of(rng, q, cells.n[2] if arm else cells.m[2], truth.slower[arm], truth.tail if arm else 1.0)
+                for arm, q in ((1, 0.95), (1, 0.99), (0, 0.95))
+            ]
+            stable_errors = cells.z[0] / np.maximum(cells.m[0], 1.0)
+            columns.append((cells.x[0], cells.n[0], *quantiles, stable_errors, harm))
+        return Seen(*(np.array(column) for column in zip(*columns, strict=True)))
 
     def harm(self, truth: Truth) -> Array:
         """Expected bad requests of the candidate beyond those of a healthy one: errors, and slow answers of slow faults."""
@@ -202,6 +226,50 @@ class Endpoint:
         return truth.candidate * (errors + (1.0 - truth.errors[1]) * slow)
 
 
+@dataclass
+class Seen:
+    """The fixed schedule as dashboards show it: a row for each minute, a column for each rollout."""
+
+    bad: Array  # the candidate's
+    requests: Array
+    p95: Array  # ms
+    p99: Array
+    stable_p95: Array
+    stable_errors: Array
+    harm: Array
+    known: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> Array:
+        """The candidate's rate of errors; no request, no error."""
+        return self.bad / np.maximum(self.requests, 1.0)
+
+    def by_p95(self) -> "Seen":
+        """With p95 where p99 was."""
+        return replace(self, p99=self.p95)
+
+    def cached(self, name: str, find: Callable[[], Any]) -> Any:
+        """What was found once is not looked for again."""
+        if name not in self.known:
+            self.known[name] = find()
+        return self.known[name]
+
+
+def joined(parts: Sequence[Seen]) -> Seen:
+    """Side by side."""
+    names = [name for name in vars(parts[0]) if name != "known"]
+    return Seen(**{name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names})
+
+
+def quantile_of(rng: np.random.Generator, q: float, n: Array, factor: Array, tail: Array | float) -> Array:
+    """The q-quantile in ms that n durations show: an order statistic, drawn from its own (beta) law."""
+    least = np.maximum(n, 1.0)
+    rank = np.ceil(q * least)
+    at = rng.beta(rank, least - rank + 1.0)
+    plain = MEDIAN * factor * np.exp(SIGMA * ndtri(at))
+    return np.where(n > 0, np.where(at > 1.0 - TAIL, plain * tail, plain), 0.0)
+
+
 def _slower(bar: float | Array, factor: Array, tail: Array | float) -> Array:
     """The share of durations above the bar (in medians) when all are `factor` times, and the slowest `tail` times, longer."""
     plain = ndtr(-np.log(bar / factor) / SIGMA)
@@ -209,9 +277,9 @@ def _slower(bar: float | Array, factor: Array, tail: Array | float) -> Array:
     return np.asarray(np.maximum(plain - TAIL, 0.0) + np.minimum(moved, TAIL))
 
 
-def slow_shares(factor: Array, tail: Array | float, margin: float) -> list[Array]:
-    """The shares of durations above `margin` times each bar."""
-    return [_slower(bar * margin, factor, tail) for bar in BARS]
+def slow_shares(factor: Array, tail: Array | float, bars: Array) -> list[Array]:
+    """The shares of durations above each bar."""
+    return [_slower(bar, factor, tail) for bar in bars]
 
 
 def _arm(
@@ -265,6 +333,3 @@ def _bursts(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def chunks(rollouts: int, size: int = 500) -> list[int]:
     """Sizes of the parts in which rollouts are played: arrays that stay in the cache."""
     return [min(size, rollouts - begun) for begun in range(0, rollouts, size)]
-
-
-Rule = Callable[[Endpoint], Any]
