@@ -15,6 +15,7 @@ from aiohttp import web
 
 from rollout.clock import WallClock
 from rollout.sandbox import bodies, rules
+from rollout.sandbox.calls import Calls
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import fault_json, parse_fault
 from rollout.sandbox.resources import Asset, AssetKind
@@ -26,8 +27,9 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 class Admin:
     """The handlers."""
 
-    def __init__(self, *, cloud: Cloud, clock: WallClock, log: TrafficLog) -> None:
+    def __init__(self, *, cloud: Cloud, clock: WallClock, log: TrafficLog, calls: Calls) -> None:
         self._cloud = cloud
+        self._calls = calls
         self._clock = clock
         self._log = log
 
@@ -35,6 +37,7 @@ class Admin:
         """All addresses under `/sandbox/`."""
         return [
             web.get("/sandbox/status", _told(self.status)),
+            web.get("/sandbox/calls", _told(self.calls)),
             web.get("/sandbox/faults", _told(self.faults)),
             web.post("/sandbox/faults", _told(self.inject)),
             web.delete("/sandbox/faults", _told(self.clear)),
@@ -58,6 +61,10 @@ class Admin:
                 "faults": self._active(),
             }
         )
+
+    async def calls(self, request: web.Request) -> web.Response:
+        """What Azure's side was asked so far, by kind; the last calls one by one, those after `since` (real seconds)."""
+        return web.json_response(self._calls.dump(since=float(request.query.get("since", "0"))))
 
     async def faults(self, request: web.Request) -> web.Response:  # noqa: ARG002
         """The active faults."""

@@ -27,6 +27,7 @@ from rollout.errors import SettingsError
 from rollout.sandbox.aad import Directory
 from rollout.sandbox.admin import Admin
 from rollout.sandbox.arm import Arm, Gate
+from rollout.sandbox.calls import Calls
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.monitor import Monitor
@@ -104,9 +105,11 @@ def build_app(
     gate = Gate(cloud=cloud, tokens=tokens, buckets=Buckets(), wall=time.time)
     serving = Serving(cloud=cloud, log=log, clock=clock.now, chance=random.Random(chance))
     monitor = Monitor(cloud=cloud, log=log, tokens=tokens, clock=clock.now, wall=time.time)
-    app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+    calls = Calls(wall=time.time)
+    admin = Admin(cloud=cloud, clock=clock, log=log, calls=calls)
+    app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[calls.middleware])
     # The control plane answers whatever else lies under /subscriptions/: metrics come before it.
-    for face in (directory, monitor, Arm(cloud=cloud, gate=gate), Admin(cloud=cloud, clock=clock, log=log), serving):
+    for face in (directory, monitor, Arm(cloud=cloud, gate=gate), admin, serving):
         app.add_routes(face.routes())
     app.cleanup_ctx.extend((monitor.lifespan, serving.lifespan))
     return app

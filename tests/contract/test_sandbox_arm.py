@@ -610,3 +610,18 @@ def test_a_wrong_fault_or_asset_is_refused(rest: httpx.Client) -> None:
 def test_sandbox_json_is_private_and_holds_no_secret(sandbox: LocalSandbox) -> None:
     assert sandbox.file.stat().st_mode & 0o777 == 0o600
     assert sandbox.secret not in sandbox.file.read_text()
+
+
+def test_what_was_asked_is_counted(client: MLClient, rest: httpx.Client) -> None:
+    before = rest.get("/sandbox/calls").json()
+    client.online_endpoints.get(SHOP)
+    client.online_endpoints.get(SHOP)
+    after = rest.get("/sandbox/calls", params={"since": before["now"]}).json()
+    kinds = [call["kind"] for call in after["recent"]]
+    one = "GET onlineEndpoints/{endpoint}"
+    assert kinds.count(one) == 2
+    assert after["counts"][one] == before["counts"].get(one, 0) + 2
+    call = after["recent"][-1]
+    assert (call["endpoint"], call["status"]) == (SHOP, 200)
+    assert before["now"] < call["arrived"] <= call["answered"] <= after["now"]
+    assert rest.get("/sandbox/calls", params={"since": "noon"}).status_code == 400
