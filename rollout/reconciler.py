@@ -5,13 +5,14 @@ the next tick, because the split is read and never remembered. A tick never wait
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
 from rollout.analysis.cells import ERROR_CLASSES, Cell, merge
+from rollout.analysis.exhibits import Exhibit, Recorder
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
@@ -44,8 +45,8 @@ STEADY_AFTER = 2
 SERVING_MINUTES, SERVING_LEAST, SERVING_OLDEST = 5, 10, 30
 HISTORY = 60  # minutes before the rollout, to compare with
 NEVER_JUDGED = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
-#: Phases whose every tick looks at Azure itself.
-SEEN_AFRESH = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
+#: Phases whose every tick looks at Azure itself, with deployments.
+SEEN_AFRESH = frozenset({Phase.PENDING, Phase.PREPARING})
 
 
 class Judge(Protocol):
@@ -68,6 +69,7 @@ class Reconciler:
     recipients: Callable[[Policy, Severity], tuple[str, ...]]
     log: structlog.stdlib.BoundLogger
     judge: Judge = judge
+    recorder: Recorder = field(default_factory=Recorder)
 
     def tick(self, lease: Lease) -> None:
         """Look, decide, save, act. Gives the lease back. Raises only what the store raises."""
@@ -100,12 +102,13 @@ class Reconciler:
     def _facts(self, rollout: Rollout, now: datetime) -> Facts:
         snapshot, trouble = self._snapshot(rollout)
         stable = (rollout.stable or _holder(snapshot) or "").casefold()
-        judgement, verdict = self._judge(rollout, now)
+        judgement, verdict, exhibit = self._judge(rollout, now)
         recent = self._recent(rollout, now)
         return Facts(
             snapshot=snapshot,
             judgement=judgement,
             verdict=verdict,
+            exhibit=exhibit,
             commands=tuple(self.store.pending_commands(rollout.id)),
             stable_serves=_serves(
                 [cells.cells.get(stable, {}) for cells in recent], oldest=minute_of(now) - SERVING_OLDEST
@@ -135,13 +138,16 @@ class Reconciler:
         end = minute_of(now) + 1
         return [self.store.cells(source, rollout.ref, start=end - HISTORY, end=end) for source in ("logs", "metrics")]
 
-    def _judge(self, rollout: Rollout, now: datetime) -> tuple[Judgement | None, Verdict | None]:
+    def _judge(self, rollout: Rollout, now: datetime) -> tuple[Judgement | None, Verdict | None, Exhibit | None]:
         stage = stage_of(rollout, now)
         if stage is None or rollout.phase in NEVER_JUDGED:
-            return None, None
+            return None, None, None
         before = rollout.judgement or begin(rollout.policy, alpha=error_budget(rollout))
+        begun = before if rollout.judgement is None else None
         series = [self._series(source, rollout, stage, now) for source in rollout.policy.expert.evidence]
-        return self.judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
+        exhibit = self.recorder.exhibit(rollout.id, at=now, stage=stage, series=series, begun=begun)
+        after, verdict = self.judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
+        return after, verdict, exhibit
 
     def _series(self, source: Source, rollout: Rollout, stage: Stage, now: datetime) -> Series:
         stable, candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()
@@ -168,7 +174,12 @@ class Reconciler:
             events=with_evidence(decision),
             alerts=self._alerts(decision.rollout, decision.events),
             results=decision.results,
+            exhibit=decision.exhibit,
         )
+        if decision.exhibit is not None:
+            self.recorder.kept(decision.rollout.id)
+        if decision.rollout.ended:
+            self.recorder.forget(decision.rollout.id)
         for event in decision.events:
             self.log.info(event.kind, endpoint=decision.rollout.ref.name, sentence=event.sentence)
 

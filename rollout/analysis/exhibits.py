@@ -5,7 +5,7 @@ the sources were read), told as the difference from the exhibit before. Those of
 exactly what it saw: nothing is looked up, nothing is guessed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -57,18 +57,20 @@ class _Known:
 class Recorder:
     """Makes exhibits; remembers of each rollout what was shown before.
 
-    Whoever keeps an exhibit says so with `kept`; until then the next one holds its changes too. A new recorder (after a
-    restart) begins with everything again.
+    Whoever has written an exhibit down says so with `kept`; until then the next one holds its changes too. A new recorder
+    (after a restart) begins with everything again.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, Mapping[Source, _Known]] = {}
+        self._made: dict[str, Mapping[Source, _Known]] = {}
 
     def exhibit(
         self, rollout_id: str, *, at: datetime, stage: Stage, series: Sequence[Series], begun: Judgement | None
     ) -> Exhibit:
         """What this look shows beyond the last one that was kept."""
         known = {} if begun else self._known.get(rollout_id, {})
+        self._made[rollout_id] = {one.source: _known(one) for one in series}
         return Exhibit(
             at=at,
             stage=stage,
@@ -77,13 +79,14 @@ class Recorder:
             whole=not known,
         )
 
-    def kept(self, rollout_id: str, series: Iterable[Series]) -> None:
-        """An exhibit of these series was written down."""
-        self._known[rollout_id] = {one.source: _known(one) for one in series}
+    def kept(self, rollout_id: str) -> None:
+        """The last exhibit of this rollout was written down."""
+        self._known[rollout_id] = self._made[rollout_id]
 
     def forget(self, rollout_id: str) -> None:
         """The rollout has ended."""
         self._known.pop(rollout_id, None)
+        self._made.pop(rollout_id, None)
 
 
 _NOTHING = _Known(baseline={}, candidate={})
@@ -93,7 +96,7 @@ def _shown(series: Series, known: _Known) -> Shown:
     return Shown(
         source=series.source,
         closed_before=series.closed_before,
-        steady=tuple(sorted(series.steady)),
+        steady=tuple(sorted(minute for minute in series.steady if minute >= series.closed_before)),
         read_at=series.read_at,
         baseline=_changes(series.baseline, known.baseline),
         candidate=_changes(series.candidate, known.candidate),

@@ -72,6 +72,7 @@ def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
         results=tuple(story.results),
         write=write,
         judged=facts.verdict is not None,
+        exhibit=facts.exhibit if story.rollout.judgement is facts.judgement else None,
     )
 
 

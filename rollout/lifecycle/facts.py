@@ -6,6 +6,7 @@ The rule: facts are what was seen and asked, never what is hoped; a decision hol
 from dataclasses import dataclass
 from datetime import datetime
 
+from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import Command, CommandResult, Event, Snapshot, Split
@@ -24,6 +25,7 @@ class Facts:
     snapshot: Snapshot | None = None
     judgement: Judgement | None = None
     verdict: Verdict | None = None
+    exhibit: Exhibit | None = None
     commands: tuple[Command, ...] = ()
     stable_serves: bool | None = None
     fresh_at: datetime | None = None
@@ -36,7 +38,8 @@ class Facts:
 class Decision:
     """What one tick decides: saved in one transaction, and only then is `write` sent to Azure.
 
-    `judged` says that a verdict was given in this tick: its events are explained by it.
+    `judged` says that a verdict was given in this tick: its events are explained by it. `exhibit` is what the judge was
+    shown, where the rollout holds its judgement now.
     """
 
     rollout: Rollout
@@ -44,3 +47,4 @@ class Decision:
     results: tuple[CommandResult, ...] = ()
     write: Split | None = None
     judged: bool = False
+    exhibit: Exhibit | None = None

@@ -20,7 +20,7 @@ from rollout.lifecycle.phases import Phase
 from rollout.ports import Store
 from rollout.store import open_store
 from rollout.world import CommandResult, EndpointRef
-from tests.support.stories import NOON, REF, a_command, a_rollout, an_alert, an_event
+from tests.support.stories import NOON, REF, a_command, a_rollout, an_alert, an_event, an_exhibit
 
 LEASE = timedelta(seconds=30)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -388,6 +388,46 @@ def test_old_cells_are_forgotten(store: Store) -> None:
     store.prune(before=3)
 
     assert _get(store).cells == {"blue": {3: _cell(3)}}
+
+
+# --- Exhibits ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_judge_was_shown_comes_back_in_order(reopen: Reopen) -> None:
+    store = reopen()
+    store.create(a_rollout(), [], [])
+    shown = [an_exhibit(NOON + number * MINUTE, minutes=number) for number in range(3)]
+    lease = _claim(store)
+    for exhibit in shown:
+        store.save(lease, a_rollout(), exhibit=exhibit)
+    store.save(lease, a_rollout(step=1))
+
+    assert reopen().exhibits("r1") == shown
+
+
+def test_an_exhibit_of_a_lost_lease_is_not_kept(store: Store) -> None:
+    store.create(a_rollout(), [], [])
+    lease = _claim(store)
+    _claim(store, "somebody else", NOON + 2 * LEASE)
+
+    with pytest.raises(ConflictError):
+        store.save(lease, a_rollout(), exhibit=an_exhibit(NOON))
+    assert store.exhibits("r1") == []
+
+
+def test_the_last_rollouts_of_each_endpoint_keep_what_was_shown(store: Store) -> None:
+    for number in range(12):
+        for name, ref in (("mine", REF), ("other", OTHER)):
+            if name == "other" and number:
+                continue
+            rollout = a_rollout(f"{name}{number}", ref, phase=Phase.ROLLED_BACK)
+            store.create(replace(rollout, phase=Phase.PROGRESSING), [], [])
+            store.save(_claim(store), rollout, exhibit=an_exhibit(NOON))
+    store.prune(before=0)
+
+    kept = [number for number in range(12) if store.exhibits(f"mine{number}")]
+    assert kept == list(range(2, 12))
+    assert store.exhibits("other0") == [an_exhibit(NOON)]
 
 
 _COUNTS = st.dictionaries(

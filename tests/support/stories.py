@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rollout.analysis.verdict import Judgement
+from rollout.analysis.cells import Cell
+from rollout.analysis.exhibits import Exhibit, Shown
+from rollout.analysis.verdict import Judgement, Pair, Stage
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout, Write
 from rollout.policy import Policy, Step
@@ -54,3 +56,19 @@ def an_alert(alert_id: str = "a1", *channels: str, rollout_id: str = "r1", **eve
 def a_command(command_id: str = "c1", *, rollout_id: str = "r1", at: datetime = NOON, **changes: Any) -> Command:
     told = {"verb": Verb.PAUSE, "by": "anna", "origin": "cli@desk", "reason": "lunch"}
     return Command(id=command_id, rollout_id=rollout_id, at=at, **{**told, **changes})
+
+
+def an_exhibit(at: datetime, *, minutes: int = 2) -> Exhibit:
+    """A look at the first step: `minutes` cells of each deployment, and a minute of stable that is gone."""
+    now = int(at.timestamp() // 60)
+    cells = {now - 6 - age: Cell(histograms={"ok": {50: 90 + age, -1: 1}, "5xx": {-1: age}}) for age in range(minutes)}
+    stage = Stage(step=0, traffic=5, started=now - 9, since=now - 9, bake=10, instances=Pair(baseline=2, candidate=1))
+    shown = Shown(
+        source="logs",
+        closed_before=now - 5,
+        steady=(now - 4, now - 3),
+        read_at=now,
+        baseline={**cells, now - 90: None},
+        candidate=cells,
+    )
+    return Exhibit(at=at, stage=stage, sources=(shown,), begun=Judgement(alpha=0.1 + 0.2), whole=True)
