@@ -6,7 +6,7 @@ The rule: tests talk to it as any client does; `call` is for looking at the mode
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,42 +70,54 @@ class LocalSandbox:
         self, client_id: str | None = None, *, secret: str | None = None, **options: Any
     ) -> "ClientSecretCredential":
         """The service principal's credential; with another `client_id` that of a person."""
-        from azure.identity import ClientSecretCredential
-
-        return ClientSecretCredential(
-            self.values["tenant_id"],
-            client_id or self.values["client_id"],
-            secret or self.secret,
-            authority=self.address,
-            disable_instance_discovery=True,
-            connection_verify=self.ca_file,
-            **options,
-        )
+        return credential(self.values, client_id, secret=secret, **options)
 
     def ml_client(self, client_id: str | None = None, **options: Any) -> "MLClient":
         """An unmodified MLClient; `options` as polling_interval, read_timeout, retry_total."""
-        from azure.ai.ml import MLClient
+        return ml_client(self.values, client_id, **options)
 
-        address = self.address
-        metadata = {
-            "azure_portal": address,
-            "resource_manager": address,
-            "active_directory": address,
-            "aml_resource_id": "https://ml.azure.com",
-            "storage_endpoint": "core.windows.net",
-            "registry_discovery_endpoint": f"{address}/discovery",
-        }
-        return MLClient(
-            self.credential(client_id),
-            self.values["subscription_id"],
-            self.values["resource_group"],
-            self.values["workspace_name"],
-            cloud=f"Local-{address.rpartition(':')[2]}",  # unique: the first of a name wins in a process
-            cloud_metadata=metadata,
-            connection_verify=self.ca_file,
-            enable_telemetry=False,
-            **{"polling_interval": 0.05, **options},
-        )
+
+def credential(
+    values: Mapping[str, Any], client_id: str | None = None, *, secret: str | None = None, **options: Any
+) -> "ClientSecretCredential":
+    """A credential for the sandbox with this `sandbox.json`: the service principal's, or that of a person."""
+    from azure.identity import ClientSecretCredential
+
+    return ClientSecretCredential(
+        values["tenant_id"],
+        client_id or values["client_id"],
+        secret or Path(values["client_secret_file"]).read_text(encoding="utf-8"),
+        authority=values["address"],
+        disable_instance_discovery=True,
+        connection_verify=values["ca_file"],
+        **options,
+    )
+
+
+def ml_client(values: Mapping[str, Any], client_id: str | None = None, **options: Any) -> "MLClient":
+    """An unmodified MLClient for the sandbox with this `sandbox.json`."""
+    from azure.ai.ml import MLClient
+
+    address = values["address"]
+    metadata = {
+        "azure_portal": address,
+        "resource_manager": address,
+        "active_directory": address,
+        "aml_resource_id": "https://ml.azure.com",
+        "storage_endpoint": "core.windows.net",
+        "registry_discovery_endpoint": f"{address}/discovery",
+    }
+    return MLClient(
+        credential(values, client_id),
+        values["subscription_id"],
+        values["resource_group"],
+        values["workspace_name"],
+        cloud=f"Local-{address.rpartition(':')[2]}",  # unique: the first of a name wins in a process
+        cloud_metadata=metadata,
+        connection_verify=values["ca_file"],
+        enable_telemetry=False,
+        **{"polling_interval": 0.05, **options},
+    )
 
 
 @contextmanager

@@ -1,0 +1,58 @@
+"""People who act on Azure through its SDK: azure-ai-ml, unmodified, under their own name."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from azure.core.exceptions import ResourceExistsError
+
+from rollout.sandbox.seed import SAMPLES
+from tests.support.sandbox import ml_client
+
+ALEX = "alex@example.org"
+#: azure-ai-ml sets up its cloud in globals: one client at a time is made.
+_making = threading.Lock()
+CONFLICTS = 100  # tries against operations of others, a poll's length apart
+
+
+class Person:
+    """Somebody with an MLClient of their own; for one thread."""
+
+    def __init__(self, values: Mapping[str, Any], name: str = ALEX) -> None:
+        self.name = name
+        with _making:
+            self._client = ml_client(values, name)
+
+    def create(self, endpoint: str, *deployments: str) -> None:
+        """An endpoint with these deployments of the sample model; all traffic on the first one."""
+        from azure.ai.ml import load_online_deployment, load_online_endpoint
+
+        described = load_online_endpoint(SAMPLES / "endpoint.yml", params_override=[{"name": endpoint}])
+        self._client.online_endpoints.begin_create_or_update(described).result()
+        begun = []
+        for name in deployments:
+            names = [{"name": name}, {"endpoint_name": endpoint}]
+            deployment = load_online_deployment(SAMPLES / "green-v2.yml", params_override=names)
+            begun.append(self._client.online_deployments.begin_create_or_update(deployment))
+        for poller in begun:
+            poller.result()
+        if deployments:
+            self.set_traffic(endpoint, {deployments[0]: 100})
+
+    def traffic(self, endpoint: str) -> dict[str, int]:
+        """The split as the SDK shows it, without zeros."""
+        found = self._client.online_endpoints.get(endpoint).traffic
+        return {name: share for name, share in found.items() if share}
+
+    def set_traffic(self, endpoint: str, traffic: Mapping[str, int]) -> None:
+        """Give an endpoint this split, after whatever runs on it just now."""
+        for attempt in range(CONFLICTS):
+            described = self._client.online_endpoints.get(endpoint)
+            described.traffic = dict(traffic)
+            try:
+                self._client.online_endpoints.begin_create_or_update(described).result()
+            except ResourceExistsError:  # 409: an operation runs
+                if attempt + 1 == CONFLICTS:
+                    raise
+            else:
+                return
