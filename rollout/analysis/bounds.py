@@ -10,6 +10,7 @@ from rollout.analysis.evidence import Counts
 
 CONFIDENCE = 0.95
 Z = 1.6448536269514722  # the normal quantile of CONFIDENCE
+Z_BOTH = 1.959963984540054  # … for an interval with two ends
 _TINY = 1e-300
 _ITERATIONS = 500
 _PRECISION = 1e-14
@@ -81,6 +82,22 @@ def highest_share(bad: float, n: float) -> float:
     p = bad / n
     spread = Z * sqrt(p * (1.0 - p) / n + Z * Z / (4.0 * n * n))
     return float(min(1.0, (p + Z * Z / (2.0 * n) + spread) / (1.0 + Z * Z / n)))
+
+
+def share_interval(bad: float, n: float) -> tuple[float, float] | None:
+    """The shares that explain the count, 95 % from both sides (Wilson 1927); None where n is 0."""
+    if n <= 0.0:
+        return None
+    p, z = bad / n, Z_BOTH
+    middle, spread = p + z * z / (2.0 * n), z * sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n))
+    below = 1.0 + z * z / n
+    return min(p, max(0.0, (middle - spread) / below)), max(p, min(1.0, (middle + spread) / below))
+
+
+def quantile_interval(histogram: Histogram, q: float) -> tuple[float, float] | None:
+    """The q-quantiles in ms that explain the durations, 95 % from both sides; None where too few are known."""
+    low, high = _rank(histogram, q, -Z_BOTH), _rank(histogram, q, Z_BOTH)
+    return (low, high) if low is not None and high is not None else None
 
 
 def highest_growth(baseline: Histogram, candidate: Histogram, q: float) -> float | None:

@@ -80,9 +80,7 @@ def findings_of(
 
 def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
     known = state.checks.get(check.name, CheckState())
-    accused = action in {"fail", "retreat"} and (known.process.run > 0.0 or not known.step.n)
-    shown = _in_run(known) if accused else _in_step(known, state)
-    baseline, candidate, compatible = _rates(check, *shown)
+    baseline, candidate, compatible = _rates(check, *shown_by(check, state, action))
     return Finding(
         check=check.name,
         source=look.criteria.source,
@@ -104,13 +102,13 @@ def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Fi
 Shown = tuple[Counts, Histogram, Histogram]  # counts, and the durations of stable and of the candidate
 
 
-def _in_step(known: CheckState, state: SourceState) -> Shown:
+def shown_by(check: Check, state: SourceState, action: Action) -> Shown:
+    """What a finding is told from: the step, but what speaks for a fault from the minute since which it does."""
+    known = state.checks.get(check.name, CheckState())
+    accused = action in {"fail", "retreat"} and (known.process.run > 0.0 or not known.step.n)
+    if accused:
+        return known.run, known.run_baseline or {}, known.run_candidate or {}
     return known.step, state.baseline_durations, state.candidate_durations
-
-
-def _in_run(known: CheckState) -> Shown:
-    """What speaks for the fault is told from the minute since which it does, whatever the step."""
-    return known.run, known.run_baseline or {}, known.run_candidate or {}
 
 
 def _rates(check: Check, counts: Counts, stable: Histogram, ours: Histogram) -> tuple[Rate, Rate, float | None]:

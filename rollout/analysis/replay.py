@@ -29,6 +29,11 @@ class Judged:
     judgement: Judgement  # after the look
     series: tuple[Series, ...]  # what the judge was shown
 
+    @property
+    def now(self) -> int:
+        """The minute of the look, since the epoch."""
+        return int(self.at.timestamp() // 60)
+
 
 def replay(policy: Policy, exhibits: Iterable[Exhibit], *, instead_of: Policy | None = None) -> Iterator[Judged]:
     """Judge every look again, in order.

@@ -48,17 +48,26 @@ def judge(
     Sources that the policy does not ask for are left out; one that is missing shows nothing. Logs decide promotion
     (the first source named, where the policy does without logs); every source may fail, retreat or hold.
     """
-    by_source = {one.source: one for one in series}
+    case = case_of(judgement, policy=policy, stage=stage, series=series, now=now)
+    known = {one.source for one in series}
     states = dict(judgement.sources)
+    states.update({look.criteria.source: look.closed for look in case.looks if look.criteria.source in known})
+    ruling = decide(case)
+    after = replace(judgement, sources=states, resumed_at=ruling.resumed_at)
+    return after, _verdict(case, ruling)
+
+
+def case_of(judgement: Judgement, *, policy: Policy, stage: Stage, series: Sequence[Series], now: int) -> Case:
+    """All that a ruling rests on. What was taken in is not taken in again: after a look its case can be made anew."""
+    by_source = {one.source: one for one in series}
     looks = []
     for source, criteria in criteria_of(policy).items():
-        closed = seen = states.get(source, SourceState())
+        closed = seen = judgement.sources.get(source, SourceState())
         if source in by_source:
             closed, seen = advance(closed, by_source[source], stage, criteria)
-            states[source] = closed
         looks.append(Look(criteria=criteria, closed=closed, seen=seen))
     deciding = next((look for look in looks if look.criteria.source == "logs"), looks[0])
-    case = Case(
+    return Case(
         policy=policy,
         stage=stage,
         looks=tuple(looks),
@@ -70,8 +79,6 @@ def judge(
         resumed_at=judgement.resumed_at,
         now=now,
     )
-    ruling = decide(case)
-    return replace(judgement, sources=states, resumed_at=ruling.resumed_at), _verdict(case, ruling)
 
 
 def _verdict(case: Case, ruling: Ruling) -> Verdict:

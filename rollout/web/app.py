@@ -71,6 +71,7 @@ def _guard(token: str) -> Callable[..., None]:
 def _routes(service: Service, guard: Callable[..., None]) -> APIRouter:
     router = APIRouter(prefix="/v1", dependencies=[Depends(guard)])
     _add_rollouts(router, service)
+    _add_evidence(router, service)
     _add_commands(router, service)
     _add_rest(router, service)
     return router
@@ -106,6 +107,22 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
         """Everything that happened, oldest first."""
         rollout = service.find(endpoint, workspace=workspace)
         return {"id": rollout.id, "now": views.iso(service.now()), "events": service.history(rollout)}
+
+
+def _add_evidence(router: APIRouter, service: Service) -> None:
+    @router.get("/rollouts/{endpoint}/explain", tags=["evidence"])
+    def explain(
+        endpoint: str,
+        workspace: Workspace = None,
+        step: Annotated[int | None, Query(ge=1, description="The last verdict on this step; else the last one")] = None,
+    ) -> views.Json:
+        """A verdict with its rates and their intervals, the evidence over time, and what would have changed it."""
+        return service.explain(service.find(endpoint, workspace=workspace), step=step)
+
+    @router.get("/rollouts/{endpoint}/export", tags=["evidence"])
+    def export(endpoint: str, workspace: Workspace = None) -> views.Json:
+        """The rollout with everything that it was judged on: `rollout replay` judges it again."""
+        return service.export(service.find(endpoint, workspace=workspace))
 
 
 def _add_commands(router: APIRouter, service: Service) -> None:

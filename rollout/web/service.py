@@ -7,13 +7,17 @@ refusal is an error of `rollout.errors` whose sentence says what to do.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Protocol
 
 from rollout.errors import ConflictError, PolicyError, RefusedError
 from rollout.lifecycle import Rollout, eta, new_rollout
+from rollout.lifecycle.explain import explain
+from rollout.lifecycle.export import export
 from rollout.policy import Policy
 from rollout.ports import Clock, Delivery, Store
 from rollout.web import views
+from rollout.web.explaining import explain_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
 MAX_LISTED = 500
@@ -80,6 +84,7 @@ class Service:
         self._wake = wake
         self._started = started
         self._new_id = new_id
+        self._one_at_a_time = Lock()
         self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
 
     def now(self) -> datetime:
@@ -151,6 +156,21 @@ class Service:
         """What happened, oldest first; `last` keeps only so many of the newest."""
         events = self._store.history(rollout.id)
         return views.history_view(events if last is None else events[-last:] if last else ())
+
+    def explain(self, rollout: Rollout, *, step: int | None) -> views.Json:
+        """The last verdict, or the last one on this step (from 1), with what led to it."""
+        if step is not None and not 1 <= step <= len(rollout.policy.steps):
+            raise PolicyError(
+                f"There is no step {step}: the policy {rollout.policy.name} has {len(rollout.policy.steps)}."
+            )
+        exhibits, history = self._store.exhibits(rollout.id), self._store.history(rollout.id)
+        with self._one_at_a_time:  # judging again takes a second for a day's rollout; ticks go first
+            found = explain(rollout, exhibits, history, step=None if step is None else step - 1)
+        return explain_view(found, now=self.now(), speed=self.speed)
+
+    def export(self, rollout: Rollout) -> views.Json:
+        """The rollout with everything that it was judged on."""
+        return export(rollout, self._store.exhibits(rollout.id), self._store.history(rollout.id))
 
     # --- commands
 
