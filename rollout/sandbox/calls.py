@@ -63,8 +63,8 @@ class Calls:
 
 
 def kind_of(request: web.Request) -> str:
-    """`GET onlineEndpoints/{endpoint}`: method and route, without the workspace that all of them share."""
+    """`GET onlineEndpoints/{endpoint}`: method and route, without the ML workspace that all of them share."""
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "(nothing there)"
-    _, shared, own = route.rpartition("/workspaces/{workspace}/")
-    return f"{request.method} {own if shared else route.lstrip('/')}"
+    _, of_workspace, own = route.partition("MachineLearningServices/workspaces/{workspace}/")
+    return f"{request.method} {own if of_workspace else route.lstrip('/')}"
