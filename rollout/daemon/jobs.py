@@ -32,41 +32,24 @@ class Job:
         self._work = work
         self._log = log
         self._running = threading.Lock()
-        self._asking = threading.Lock()
-        self._awaited: threading.Event | None = None  # set when the run that waits for its turn is over
         self._hurried = threading.Event()
         self._told: str | None = None
 
     def run(self) -> None:
-        """Do it now; never raises. Whoever asks while a run waits for its turn shares that run."""
-        with self._asking:
-            shared, mine = self._awaited, threading.Event()
-            if shared is None:
-                self._awaited = mine
-        if shared is not None:
-            shared.wait()
-            return
+        """Do it now; never raises."""
         with self._running:
-            with self._asking:
-                self._awaited = None  # who asks from now on wants another one
             self._hurried.clear()
             try:
-                self._do()
-            finally:
-                mine.set()
-
-    def _do(self) -> None:
-        try:
-            self._work()
-        except RolloutError as error:
-            self._tell(error.message)
-        except Exception as error:
-            self._told = str(error)
-            self._log.error(f"{self.name} failed in a way that nobody foresaw.", exc_info=error)
-        else:
-            if self._told is not None:
-                self._told = None
-                self._log.info(f"{self.name} works again.")
+                self._work()
+            except RolloutError as error:
+                self._tell(error.message)
+            except Exception as error:
+                self._told = str(error)
+                self._log.error(f"{self.name} failed in a way that nobody foresaw.", exc_info=error)
+            else:
+                if self._told is not None:
+                    self._told = None
+                    self._log.info(f"{self.name} works again.")
 
     async def scheduled(self) -> None:
         """Do it in its pool."""

@@ -502,30 +502,3 @@ def test_a_store_that_cannot_be_written_is_not_ready(store: SqlStore, tmp_path: 
         leftover.unlink()
     (reason,) = health.ready()
     assert "rollout.db" in reason
-
-
-def test_who_asks_while_a_job_waits_for_its_turn_shares_that_run() -> None:
-    begun, gate, asked = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
-    runs: list[int] = []
-
-    def work() -> None:
-        begun.release()
-        gate.wait(DEADLINE)
-        runs.append(1)
-
-    def ask() -> None:
-        asked.release()
-        job.run()
-
-    job = Job("Looking", work, every=1, pool=Pool("test", 1), log=LOG)
-    first, *others = [threading.Thread(target=ask) for _ in range(12)]
-    first.start()
-    assert begun.acquire(timeout=DEADLINE)
-    for thread in others:
-        thread.start()
-    assert all(asked.acquire(timeout=DEADLINE) for _ in range(12))
-    gate.set()
-    for thread in (first, *others):
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
-    assert 2 <= len(runs) <= 4, "the first run, and about one for all who asked meanwhile"
