@@ -112,6 +112,7 @@ class _Builder:
             log=log,
         )
         self._polls = {(source, key): job for source, key, job in self._poll_jobs()}
+        self._starts = {sources.workspace: self._start_job(sources) for sources in self._sources}
 
     def parts(self, new_id: Callable[[], str], closing: ExitStack) -> Parts:
         """All of them."""
@@ -176,16 +177,19 @@ class _Builder:
         self._dispatcher.wake()
 
     def _look_now(self, ref: EndpointRef) -> None:
-        """A rollout began: look at its workspace at once, then at its data, instead of at the next interval."""
-        sources = next(source for source in self._sources if source.workspace == ref.workspace)
-        keys = [("endpoints", ref.workspace), ("logs", sources.logs_key), ("metrics", sources.metrics_key)]
+        """A rollout began: look at its workspace soon, instead of at the next interval; once for all that begin now."""
+        self._starts[ref.workspace].hurry()
+
+    def _start_job(self, sources: WorkspaceSources) -> Job:
+        """Looks at a workspace, then at its data; run when it is hurried only."""
+        keys = [("endpoints", sources.workspace), ("logs", sources.logs_key), ("metrics", sources.metrics_key)]
         polls = [self._polls[key] for key in keys if key in self._polls]
 
         def look() -> None:
             for poll in polls:
                 poll.run()
 
-        self._readers.submit(look)
+        return Job(f"Looking at {sources.workspace} for a start", look, every=0, pool=self._readers, log=self._log)
 
     # --- jobs
 
