@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, reading
+from rollout.cli import acting, evidence, reading
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -49,6 +49,9 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("resume", acting.resume),
     ("abort", acting.abort),
     ("history", reading.history),
+    ("explain", evidence.explain),
+    ("replay", evidence.replay),
+    ("export", evidence.export),
     ("alerts", reading.alerts),
     ("policies", reading.policies),
 )

@@ -19,11 +19,11 @@ def lint_files(files: Sequence[Path], *, effective: bool, config: Path | None) -
     """Print what is wrong with these files (or, with `effective`, what they mean); returns the exit code."""
     from rollout.policy import effective_yaml, parse_policy
 
-    defaults = _defaults(config)
+    defaults = defaults_of(config)
     code = CLEAN
     for index, file in enumerate(files):
         try:
-            policy = parse_policy(_text(file), file=str(file), defaults=defaults)
+            policy = parse_policy(text_of(file), file=str(file), defaults=defaults)
         except PolicyError as error:
             code = MISTAKES
             sys.stdout.write(f"{error.message}\n")
@@ -39,7 +39,8 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """A file's text. Raises PolicyError where it cannot be read."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
@@ -48,7 +49,7 @@ def _text(file: Path) -> str:
         raise PolicyError(f"{file}: it is not text (UTF-8).") from None
 
 
-def _defaults(config: Path | None) -> Mapping[str, object]:
+def defaults_of(config: Path | None) -> Mapping[str, object]:
     """The organisation's defaults from the settings, where there are any; a mistake in the rest of them is not ours."""
     path = config or Path(os.environ.get("ROLLOUT_CONFIG") or DEFAULT_CONFIG)
     if not path.is_file():
@@ -57,6 +58,6 @@ def _defaults(config: Path | None) -> Mapping[str, object]:
         return {}
     from rollout.documents.text import read
 
-    found = read(_text(path), file=str(path)).value
+    found = read(text_of(path), file=str(path)).value
     defaults = found.get("defaults") if isinstance(found, dict) else None
     return defaults if isinstance(defaults, dict) else {}

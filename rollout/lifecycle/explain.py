@@ -178,7 +178,7 @@ def _moments(points: Sequence[Point], history: Sequence[Event], *, final: bool) 
             told = f"Suspected: the evidence reached {sentences.evidence(point.verdict.evidence)}."
             found.append(Moment(at=point.at, kind="suspected", sentence=told))
     found.append(Moment(at=last.at, kind="decided", sentence=last.verdict.sentence))
-    return sorted(found, key=lambda moment: (moment.at, moment.kind in _ENDS))
+    return sorted(found, key=lambda moment: (moment.at, moment.kind in _TOLD))
 
 
 def _told(history: Sequence[Event]) -> Iterator[Moment]:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from rollout.analysis.bounds import beta_share, highest_growth, highest_increase, highest_share, surely_above
+from rollout.analysis.bounds import (
+    beta_share,
+    highest_growth,
+    highest_increase,
+    highest_share,
+    quantile_interval,
+    share_interval,
+    surely_above,
+)
+from rollout.analysis.cells import quantile
 from rollout.analysis.evidence import Counts
 
 
@@ -58,3 +67,37 @@ def test_the_highest_growth_shrinks_with_data_and_never_falls_below_what_is_seen
     assert few is not None
     assert many is not None
     assert seen < many < few
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1))
+def test_the_interval_of_a_share_is_wilsons(n: int, part: float) -> None:
+    bad = round(n * part)
+    expected = stats.binomtest(bad, n).proportion_ci(0.95, method="wilson")
+    low, high = share_interval(bad, n) or (2.0, -1.0)
+    assert (low, high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+    assert low <= bad / n <= high
+
+
+@given(st.dictionaries(st.integers(0, 100), st.integers(1, 1000), min_size=1), st.sampled_from([0.5, 0.95, 0.99]))
+def test_the_interval_of_a_quantile_holds_it(histogram: dict[int, int], q: float) -> None:
+    found = quantile_interval(histogram, q)
+    middle = quantile(histogram, q)
+    assert middle is not None
+    if found is not None:
+        assert found[0] <= middle <= found[1]
+
+
+def test_the_interval_of_a_quantile_covers_it_as_often_as_it_says() -> None:
+    draws = stats.norm.rvs(loc=50, scale=8, size=(2000, 400), random_state=7).round().astype(int)
+    truth = quantile({at: round(1e7 * p) for at, p in enumerate(stats.norm.pdf(range(101), 50, 8))}, 0.95)
+    covered = 0
+    for draw in draws:
+        found = quantile_interval({int(at): int((draw == at).sum()) for at in set(draw.tolist())}, 0.95)
+        covered += found is not None and truth is not None and found[0] <= truth <= found[1]
+    assert 0.93 <= covered / len(draws) <= 0.97
+
+
+def test_nothing_has_no_interval() -> None:
+    assert share_interval(0, 0) is None
+    assert quantile_interval({}, 0.95) is None
+    assert quantile_interval({3: 5}, 0.95) is None  # five answers say little about the slowest twentieth

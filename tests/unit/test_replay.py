@@ -1,75 +1,27 @@
 """Replay: the judge again over what it was shown, by the real reconciler and the real store."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from rollout.analysis.cells import Cell
 from rollout.analysis.replay import Judged, differences, replay
 from rollout.analysis.verdict import Verdict
 from rollout.lifecycle import Phase
 from rollout.policy import Checks, ErrorCheck, Step
-from rollout.ports import Reading
 from tests.support.lives import policy
-from tests.support.local_azure import LocalLogs
-from tests.support.site import Site
+from tests.support.played import Played, played
 
 VERDICT = TypeAdapter(Verdict)
-
-
-@dataclass
-class Trickling(LocalLogs):
-    """Rows come by and by: a minute is first shown in part, and errors differ from minute to minute."""
-
-    chance: Random = field(default_factory=lambda: Random(7))
-    usual: dict[str, float] = field(default_factory=lambda: {"blue": 0.01, "green": 0.01})
-
-    def note(self, minute: int) -> None:
-        self.bad = {name: self.chance.uniform(0.0, 2 * base) for name, base in self.usual.items()}
-        super().note(minute)
-
-    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
-        whole = super().read(endpoints, start=start, end=end)
-        newest = int(self.azure.clock.now().timestamp() // 60) - self.lag
-        cells = {
-            name: {minute: _part(cell, 0.5 if newest - minute < 2 else 1.0) for minute, cell in minutes.items()}
-            for name, minutes in whole.cells[endpoints[0]].items()
-        }
-        return Reading(cells={endpoints[0]: cells}, start=start, end=end)
-
-
-def _part(cell: Cell, share: float) -> Cell:
-    return Cell(
-        histograms={
-            name: {at: max(1, round(count * share)) for at, count in histogram.items()}
-            for name, histogram in cell.histograms.items()
-        }
-    )
-
-
-class Played(Site):
-    """A site with such a log."""
-
-    logs: Trickling
-
-    def __post_init__(self) -> None:
-        self.logs = Trickling(self.azure)
-        self.open()
 
 
 @pytest.fixture(scope="module")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """A candidate that was good enough."""
-    site = Played(tmp_path_factory.mktemp("promoted"))
-    site.azure.begin()
-    site.start()
-    site.run(minutes=100)
+    site = played(tmp_path_factory.mktemp("promoted"))
     assert site.rollout.phase is Phase.SUCCEEDED
     yield site
     site.store.close()
@@ -78,12 +30,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
 @pytest.fixture(scope="module")
 def rolled_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """A candidate that gets worse in its second step."""
-    site = Played(tmp_path_factory.mktemp("rolled_back"))
-    site.azure.begin()
-    site.start()
-    site.run(minutes=12)
-    site.logs.usual["green"] = 0.06
-    site.run(minutes=90)
+    site = played(tmp_path_factory.mktemp("rolled_back"), worse_after=12)
     assert site.rollout.phase is Phase.ROLLED_BACK
     yield site
     site.store.close()

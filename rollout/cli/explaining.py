@@ -1,0 +1,188 @@
+"""How an explanation looks in a terminal.
+
+The rule: that of `render`: pure, the API's view (`rollout.web.explaining`) in, lines out, the daemon's sentences as they
+are.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from rollout.cli.chart import Bar, chart
+from rollout.cli.render import ACTIONS, View, allowed, measured, weighed
+from rollout.cli.terminal import Look, cells, fold, table
+from rollout.cli.words import THIN, clock_time, maybe, moment, number, percent
+
+SUSPICION = 1.0  # evidence from which a candidate is under suspicion
+ACTION_WORDS: Mapping[str, str] = {"pass": "Passed", "hold": "Held", "retreat": "Retreated", "fail": "Failed"}
+#: kind of a moment -> icon, style, words
+MOMENTS: Mapping[str, tuple[str, str, str]] = {
+    "fault_began": ("○", "warn", "the fault began, as the evidence has it"),
+    "suspected": ("◆", "warn", "under suspicion"),
+    "retreated": ("▼", "warn", "the share was cut"),
+    "resumed": ("▶", "info", "the share was restored"),
+    "decided": ("●", "info", "this verdict"),
+    "paused": ("‖", "warn", "paused"),
+    "rolling_back": ("↩", "bad", "the roll back began"),
+    "rolled_back": ("↩", "bad", "all traffic was back on stable"),
+    "promoting": ("▶", "good", "the last traffic moved to the candidate"),
+    "succeeded": ("✔", "good", "promoted"),
+    "halted": ("✖", "bad", "halted"),
+    "aborted": ("■", "warn", "ended"),
+}
+
+
+def explanation(view: View, look: Look, *, zone: tzinfo | None = None) -> list[str]:
+    """The whole picture of one verdict."""
+    now = moment(view["clock"]["now"])
+    blocks = [
+        _head(view, look, now, zone),
+        fold(str(view["verdict"]["sentence"]), look.width),
+        _checks(view, look),
+        _evidence(view, look, zone),
+        [line for each in view["moments"] for line in _moment(each, view, look, now, zone)],
+        [line for text in view["what_if"] for line in fold(str(text), look.width)],
+        _notes(view, look),
+    ]
+    lines: list[str] = []
+    for block in blocks:
+        lines += ["", *block] if lines and block else block
+    return [look.characters(line) for line in lines]
+
+
+def _head(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    icon, style = ACTIONS.get(view["verdict"]["action"], ("·", "quiet"))
+    words = ACTION_WORDS.get(view["verdict"]["action"], str(view["verdict"]["action"]))
+    state = look.paint(f"{icon} {words}", style, "bold")
+    at = clock_time(moment(view["at"]), today=now, zone=zone, seconds=True)
+    where = f"step {view['step']} of {view['steps']} at {view['traffic']}{THIN}%, " if view["step"] else ""
+    move = f"{view['stable'] or 'stable'} → {view['candidate'] or 'candidate'}  ·  policy {view['policy']}"
+    name = look.paint(str(view["endpoint"]), "bold")
+    return [f"{name}  {look.paint(move, 'quiet')}", f"{state}  {look.paint(f'{where}at {at}', 'quiet')}"]
+
+
+def _checks(view: View, look: Look) -> list[str]:
+    """Two lines for each check: both values with their counts, below them their 95 % intervals."""
+    shown = [check for check in view["checks"] if check["baseline"]["n"] or check["candidate"]["n"]]
+    if not shown:
+        return []
+    head = ["", "Check", "Source", str(view["candidate"]), str(view["stable"]), "Allowed", "Evidence"]
+    rows = [[look.paint(text, "quiet") for text in head]]
+    for check in shown:
+        rows += _check(check, look)
+    note = [look.paint("Below each value: the 95 % interval that it lies in.", "quiet")]
+    lines: list[str] = []
+    for spare in ((), (2,), (2, 5)):  # what narrow terminals do without
+        for gap in ("  ", " "):
+            kept = [[text for at, text in enumerate(row) if at not in spare] for row in rows]
+            left = 2 if spare else 3
+            lines = table(kept, right=frozenset(range(left, len(kept[0]))), gap=gap)
+            if max(map(cells, lines)) <= look.width:
+                return lines + note
+    return lines + note
+
+
+def _check(check: View, look: Look) -> list[list[str]]:
+    icon, style = ACTIONS.get(check["action"], ("·", "quiet"))
+    loud = [style] if style in {"bad", "warn"} else []
+    pair = [check["candidate"], check["baseline"]]
+    values = [
+        look.paint(icon, style, "bold"),
+        str(check["name"]),
+        look.paint(str(check["source"]), "quiet"),
+        *(measured(rate, check["unit"]) for rate in pair),
+        allowed(check),
+        look.paint(weighed(check["evidence"]), *loud),
+    ]
+    ranges = [look.paint(interval(rate, check["unit"]), "quiet") for rate in pair]
+    return [values, ["", "", "", *ranges, "", ""]] if any(ranges) else [values]
+
+
+def interval(rate: View, unit: str) -> str:
+    """`4.2 to 6.9 %`: where the true value lies, 95 %; empty where too little is known."""
+    low, high = rate.get("low"), rate.get("high")
+    if low is None or high is None:
+        return ""
+    if unit == "ms":
+        return f"{number(low)} to {number(high)}{THIN}ms"
+    first, last = percent(low), percent(high)
+    return f"{first.removesuffix('%').strip()} to {last}"
+
+
+def _evidence(view: View, look: Look, zone: tzinfo | None) -> list[str]:
+    points = view["points"]
+    threshold = float(view["verdict"]["threshold"])
+    title = f"Evidence against {view['candidate']} (logarithmic)"
+    marks = dict(zip(map(str, range(len(points))), _marks(points), strict=True))
+    bars = [
+        Bar(at=moment(point["at"]), value=float(point["evidence"]), mark=marks[str(index)])
+        for index, point in enumerate(points)
+    ]
+    lines = {SUSPICION: "suspicion", threshold: "fails"}
+    legend = _legend(points)
+    return [look.paint(title, "quiet"), *chart(bars, lines, look, zone=zone), *([legend] if legend else [])]
+
+
+def _marks(points: Sequence[View]) -> list[str]:
+    """Where a step began its number, where the share was cut or restored an arrow."""
+    found, step, retreated = [], None, False
+    for point in points:
+        mark = ""
+        if point["step"] is not None and point["step"] != step:
+            mark = str(point["step"])[-1]
+        if bool(point["retreated"]) != retreated:
+            mark = "▼" if point["retreated"] else "▶"
+        step, retreated = point["step"], bool(point["retreated"])
+        found.append(mark)
+    return found
+
+
+def _legend(points: Sequence[View]) -> str:
+    words = []
+    if any(point["step"] is not None for point in points):
+        words.append("1 2 …: the step's first look")
+    if any(point["retreated"] for point in points):
+        words.append("▼ share cut, ▶ restored")
+    return " " * 10 + "; ".join(words) if words else ""
+
+
+def _moment(one: View, view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    icon, style, words = MOMENTS.get(one["kind"], ("·", "quiet", str(one["kind"])))
+    stamp = clock_time(moment(one["at"]), today=now, zone=zone, seconds=True)
+    told = words
+    if one["kind"] == "suspected":
+        told = f"{words}: {one['sentence'].partition(': ')[2].rstrip('.')}"
+    if one["kind"] == "decided":
+        told = f"{words}: {view['verdict']['action']}, evidence {weighed(view['verdict']['evidence'])}"
+    indent = " " * (len(stamp) + 4)
+    return fold(f"{stamp}  {look.paint(icon, style)} {told}", look.width, indent=indent)
+
+
+def _notes(view: View, look: Look) -> list[str]:
+    texts = [*view["verdict"]["notes"], *([view["forgotten"]] if view["forgotten"] else [])]
+    return [look.paint(line, "quiet") for text in texts for line in fold(str(text), look.width)]
+
+
+def replayed(found: Mapping[str, Any], look: Look, *, zone: tzinfo | None = None) -> list[str]:
+    """What judging again gave."""
+    lines = fold(str(found["sentence"]), look.width)
+    rows = [["Time", "Step", "Verdict then", "Verdict now", "Evidence then", "now"]]
+    today = maybe(found["changes"][-1]["at"]) if found["changes"] else None
+    for change in found["changes"]:
+        at = moment(change["at"])
+        then, now = change["then"], change["now"]
+        rows.append(
+            [
+                clock_time(at, today=today or at, zone=zone, seconds=True),
+                f"{change['step']} ({change['traffic']}{THIN}%)",
+                f"{then['action']} ({then['reason']})" if then else "-",
+                f"{now['action']} ({now['reason']})",
+                weighed(then["evidence"]) if then else "-",
+                weighed(now["evidence"]),
+            ]
+        )
+    if len(rows) > 1:
+        rows[0] = [look.paint(text, "quiet") for text in rows[0]]
+        lines += ["", *table(rows, right=frozenset({4, 5}))]
+    lines += [line for note in found["notes"] for line in ["", *fold(str(note), look.width)]]
+    return [look.characters(line) for line in lines]

@@ -1,0 +1,185 @@
+"""What would have changed a verdict: every number that is told is tried out on the judge."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from rollout.analysis.cells import Cell
+from rollout.analysis.exhibits import Exhibit
+from rollout.analysis.replay import Judged, replay
+from rollout.analysis.verdict import Reason, Series
+from rollout.analysis.whatif import what_if
+from rollout.policy import Checks, ErrorCheck, LatencyCheck, Policy
+from tests.support.judging import START, cell, logs, look, policy, stage
+from tests.support.played import Played, played
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """A candidate that gets worse in its second step, and is rolled back."""
+    found = played(tmp_path_factory.mktemp("whatif"), worse_after=12)
+    yield found
+    found.store.close()
+
+
+def judged(
+    one: Policy, baseline: Mapping[int, Cell], candidate: Mapping[int, Cell], *, read: bool = True, **changes: object
+) -> Judged:
+    """One look at cells that are all closed."""
+    shown = {} if read else {"read_at": 0}
+    series: Series = logs(baseline, candidate, **shown)
+    judgement, verdict = look(one, baseline, candidate, at=stage(**changes), **shown)
+    at = datetime.fromtimestamp(series.closed_before * 60, UTC)
+    return Judged(at=at, stage=stage(**changes), verdict=verdict, judgement=judgement, series=(series,))
+
+
+def minutes(count: int, one: Cell) -> dict[int, Cell]:
+    return {START + at: one for at in range(count)}
+
+
+def numbers(sentence: str) -> list[float]:
+    """Every number of a sentence, in order."""
+    return [float(found) for found in re.findall(r"\d+(?:\.\d+)?", sentence.replace("\u2009", ""))]
+
+
+def with_bad(exhibits: Iterable[Exhibit], since: int, bad: Callable[[float, float], float]) -> list[Exhibit]:
+    """The same looks, but with this many of the candidate's n requests bad, where x were, from this minute on."""
+
+    def changed(minute: int, one: Cell | None) -> Cell | None:
+        if one is None or minute < since:
+            return one
+        n, x = one.count(), one.count("5xx")
+        at = next(iter(one.histograms["ok"]))
+        parts = {"ok": {at: n - bad(x, n)}, "5xx": {at: bad(x, n)}}
+        return Cell(histograms=parts)  # type: ignore[arg-type]  # parts of requests: only to be weighed
+
+    return [
+        replace(
+            exhibit,
+            sources=tuple(
+                replace(shown, candidate={at: changed(at, one) for at, one in shown.candidate.items()})
+                for shown in exhibit.sources
+            ),
+        )
+        for exhibit in exhibits
+    ]
+
+
+def failing(site: Played) -> tuple[Judged, str]:
+    last = list(replay(site.rollout.policy, site.store.exhibits("r1")))[-1]
+    (sentence,) = what_if(last, site.rollout.policy, candidate="green")
+    return last, sentence
+
+
+def test_so_many_fewer_bad_requests_are_just_enough(site: Played) -> None:
+    last, sentence = failing(site)
+    fewer, left, bad, *_ = numbers(sentence)
+    assert left + fewer == bad
+    since = last.verdict.first_bad
+    assert since is not None
+
+    def evidence(missing: float) -> float:
+        looks = list(
+            replay(
+                site.rollout.policy, with_bad(site.store.exhibits("r1"), since, lambda x, n: x * (1 - missing / bad))
+            )
+        )
+        return looks[-1].verdict.evidence
+
+    assert evidence(fewer) < last.verdict.threshold <= evidence(fewer - 1)
+
+
+def test_that_much_more_margin_is_just_enough(site: Played) -> None:
+    last, sentence = failing(site)
+    written = re.search(r"max_increase: ([\d.]+pp)", sentence)
+    assert written
+    points = float(written[1].removesuffix("pp"))
+
+    def evidence(increase: float) -> float:
+        checks = Checks(error_rate=ErrorCheck(max_increase=f"{increase:g}pp"))
+        other = site.rollout.policy.model_copy(update={"checks": checks})
+        return list(replay(other, site.store.exhibits("r1")))[-1].verdict.evidence
+
+    assert evidence(points) < last.verdict.threshold <= evidence(points - 0.1)
+
+
+def test_so_many_more_would_have_been_too_many(site: Played) -> None:
+    first = [one for one in replay(site.rollout.policy, site.store.exhibits("r1")) if one.stage.step == 0][-1]
+    assert first.verdict.action == "pass"
+    errors = what_if(first, site.rollout.policy, candidate="green")[0]
+    suspicious, failing_ones = numbers(errors)
+    assert errors.startswith("Errors: ")
+    assert 0 < suspicious < failing_ones
+    n = first.verdict.findings[0].candidate.n
+
+    def evidence(more: float) -> float:
+        exhibits = with_bad(site.store.exhibits("r1"), 0, lambda x, each: x + each * more / n)
+        return next(one for one in replay(site.rollout.policy, exhibits) if one.at == first.at).verdict.evidence
+
+    assert evidence(suspicious - 1) < 1.0 <= evidence(suspicious)
+    assert evidence(failing_ones - 1) < 20.0 <= evidence(failing_ones)
+
+
+def test_a_suspicion_is_told_with_what_would_have_avoided_it(site: Played) -> None:
+    looks = list(replay(site.rollout.policy, site.store.exhibits("r1")))
+    first = next(one for one in looks if one.verdict.action == "retreat")
+    (sentence,) = what_if(first, site.rollout.policy, candidate="green")
+    assert sentence.endswith("it would not have been under suspicion at this look.")
+
+
+def test_the_hard_guard_counts_the_last_minute() -> None:
+    found = judged(policy(), minutes(3, cell(200)), minutes(3, cell(20, bad=80)))
+    assert found.verdict.reason is Reason.HARD_GUARD
+    (sentence,) = what_if(found, policy(), candidate="green")
+    assert numbers(sentence) == [31, 80, 100]  # 49 of 100 is under a half
+
+
+def test_a_maximum_counts_what_makes_it_sure() -> None:
+    one = policy(checks=Checks(error_rate=ErrorCheck(max_increase="50pp", max="5%")))
+    found = judged(one, minutes(6, cell(2000)), minutes(6, cell(90, bad=10)))
+    assert found.verdict.reason is Reason.MAXIMUM
+    (sentence,) = what_if(found, one, candidate="green")
+    fewer = numbers(sentence)[0]
+    assert 60 - fewer == pytest.approx(0.05 * 600 + 1.645 * (600 * 0.05 * 0.95) ** 0.5, abs=1.5)
+
+
+def test_latency_is_told_in_slow_requests_and_percent() -> None:
+    one = policy(checks=Checks(error_rate=None, client_errors=None, latency_p95=LatencyCheck()), min_requests=10)
+    baseline = minutes(30, cell(2000, ms=100))
+    candidate = minutes(30, cell(200, ms=140))
+    found = judged(one, baseline, candidate)
+    assert found.verdict.action in {"retreat", "fail"}
+    (sentence,) = what_if(found, one, candidate="green")
+    assert "slow requests" in sentence
+    wider = re.search(r"latency_p95: \{max_increase: ([\d.]+)%\}", sentence)
+    assert wider
+    assert 35 <= float(wider[1]) <= 45  # 140 ms are 40 % above 100 ms
+
+
+@pytest.mark.parametrize(
+    ("changes", "candidate", "told"),
+    [
+        ({"bake": 10}, 4, "With 6 more judged minutes and nothing else changed, the bake would be over."),
+        ({"bake": 4}, 4, "With 260 more requests on green in this step, it could have been judged."),
+    ],
+)
+def test_what_is_missing_is_told(changes: dict[str, int], candidate: int, told: str) -> None:
+    one = policy(checks=Checks(latency_p95=None), first_step="as_written")
+    found = judged(one, minutes(candidate, cell(90)), minutes(candidate, cell(10)), **changes)
+    assert what_if(found, one, candidate="green") == (told,)
+
+
+def test_where_numbers_would_change_nothing_nothing_is_told() -> None:
+    found = judged(policy(), {}, {}, read=False)
+    assert found.verdict.reason is Reason.NO_DATA
+    assert what_if(found, policy(), candidate="green") == ()
+
+
+def test_blocks_that_do_not_give_the_evidence_back_tell_nothing(site: Played, tmp_path: Path) -> None:
+    last, _ = failing(site)
+    series = tuple(replace(one, candidate={}) for one in last.series)
+    assert what_if(replace(last, series=series), site.rollout.policy, candidate="green") == ()
