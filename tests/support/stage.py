@@ -15,7 +15,7 @@ from typing import Any
 from rollout.cli.client import rollout_path
 from rollout.lifecycle import Phase
 from tests.support.people import Person
-from tests.support.scene import Daemon, Ran, Scene, end
+from tests.support.scene import PATIENCE, Daemon, Ran, Scene, end
 
 #: The load ends by itself, whatever happens.
 LOAD_SECONDS = 600
@@ -120,9 +120,13 @@ class Stage:
 
     def start(self, *policy: str, candidate: str | None = None) -> None:
         """`rollout start --wait` with a policy of these lines; `ending` waits for it."""
+        self.start_text(HEAD.format(endpoint=self.endpoint) + "\n".join(policy) + "\n", candidate=candidate)
+
+    def start_text(self, policy: str, *, candidate: str | None = None) -> None:
+        """The same with the whole text of a policy."""
         self._number += 1
         file = self.home / f"{self.endpoint}-{self._number}.yaml"
-        file.write_text(HEAD.format(endpoint=self.endpoint) + "\n".join(policy) + "\n", encoding="utf-8")
+        file.write_text(policy, encoding="utf-8")
         before = len(self.rollouts())
         named = ("--candidate", candidate) if candidate else ()
         self._wait("start", str(file), *named)
@@ -200,7 +204,9 @@ class Stage:
 
     # --- waiting
 
-    def until(self, condition: Callable[[], object], what: str, *, ended: bool = False) -> None:
+    def until(
+        self, condition: Callable[[], object], what: str, *, ended: bool = False, within: float = PATIENCE
+    ) -> None:
         """Until the condition holds; a rollout that ends before that is an error, unless it may have `ended`."""
 
         def holds() -> object:
@@ -210,11 +216,11 @@ class Stage:
                 assert not (views and views[0]["ended"]), f"It ended before: {what}.\n{self.told()}"
             return found
 
-        self.scene.wait(holds, f"{self.endpoint}: {what}", alive=self.daemon.alive, told=self.told)
+        self.scene.wait(holds, f"{self.endpoint}: {what}", seconds=within, alive=self.daemon.alive, told=self.told)
 
     def until_happened(self, kind: str, *, times: int = 1) -> None:
         """Until the history holds so many events of this kind."""
-        self.until(lambda: len(self.happened(kind)) >= times, f"{times} x '{kind}'", ended=True)
+        self.until(lambda: len(self.happened(kind)) >= times, f"{times} x '{kind}'")
 
     def until_confirmed(self, share: int) -> None:
         """Until Azure shows the candidate's share, and the rollout has seen that."""
@@ -224,11 +230,11 @@ class Stage:
 
         self.until(confirmed, f"Azure confirms {share} %")
 
-    def ending(self) -> Ending:
-        """Wait for the end that the waiting command tells."""
+    def ending(self, *, within: float = PATIENCE) -> Ending:
+        """Wait for the end that the waiting command tells, in real seconds."""
         process = self._waiting
         assert process is not None
-        self.until(lambda: process.poll() is not None, "the command that waits has ended", ended=True)
+        self.until(lambda: process.poll() is not None, "the command that waits has ended", ended=True, within=within)
         return Ending(
             code=process.returncode,
             printed=" ".join(self.scene.log(self._log).read_text(encoding="utf-8").split()),

@@ -1,0 +1,78 @@
+"""The worked examples in `policies/`, each run through to its end; only the endpoint's name is another one.
+
+They are written for busy endpoints. The load here is what the machine carries, so where an example asks for more requests
+than that shows within a bake, the doubt that it describes comes true, and it goes on as it says.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from rollout.cli.app import main
+from tests.support.side_by_side import side_by_side
+from tests.support.stage import Stage
+
+POLICIES = Path(__file__).parents[2] / "policies"
+FILES = {"approval.yaml", "canary.yaml", "two-lines.yaml"}
+SPEED, RPS = 30.0, 140.0
+LONG = 8 * 60  # real seconds
+
+
+def text_for(stage: Stage, file: str) -> str:
+    """The example, for the stage's endpoint."""
+    text = (POLICIES / file).read_text(encoding="utf-8")
+    assert "endpoint_name: restaurant-recommender\n" in text
+    return text.replace("endpoint_name: restaurant-recommender\n", f"endpoint_name: {stage.endpoint}\n")
+
+
+def test_every_example_is_run_through_here() -> None:
+    assert {file.name for file in POLICIES.glob("*.yaml")} == FILES
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_no_example_has_a_mistake(file: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["lint", str(POLICIES / file)])
+    assert end.value.code == 0
+
+
+@pytest.mark.slow
+@side_by_side(rps=RPS, own_speed=SPEED)
+def test_canary(stage: Stage) -> None:
+    stage.serve(warm=1000)
+    stage.start_text(text_for(stage, "canary.yaml"))
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    shares = ["blue 95 % + green 5 %", "blue 75 % + green 25 %", "blue 50 % + green 50 %", "blue 5 % + green 95 %"]
+    confirmed = iter(end.sentences("confirmed"))
+    assert all(f"Azure confirmed {share}." in confirmed for share in shares), end.kinds  # in this order
+
+
+@pytest.mark.slow
+@side_by_side(rps=RPS, own_speed=SPEED)
+def test_two_lines(stage: Stage) -> None:
+    stage.serve(warm=1000)
+    stage.start_text(text_for(stage, "two-lines.yaml"))
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    assert end.sentences("confirmed")[-1] == "Azure confirmed blue 5 % + green 95 %."
+    assert stage.alerts()[-1] == "succeeded"
+
+
+@pytest.mark.slow
+@side_by_side(rps=RPS, own_speed=SPEED)
+def test_approval(stage: Stage) -> None:
+    """Too few requests for its first step at this load: a person looks, and goes on; another one approves the fourth."""
+    stage.serve(warm=1000)
+    stage.start_text(text_for(stage, "approval.yaml"))
+    stage.until_happened("waiting")
+    assert "needs 1 000" in stage.happened("waiting")[0]["sentence"].replace("\u2009", " ")
+    stage.ask("promote", "--reason", "the samples look good")
+    asked = stage.ending(within=LONG)
+    asked.check(code=3, phase="waiting", traffic={"blue": 75, "green": 25})
+    assert "Step 4 (50 %) waits for an approval" in stage.alert("waiting")["sentence"]
+    stage.ask("approve")
+    stage.wait_again()
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    assert end.sentences("confirmed")[-1] == "Azure confirmed blue 10 % + green 90 %."
