@@ -95,6 +95,7 @@ def _prepare(story: Story, facts: Facts) -> None:
             pins=found.pins,
             confirmed=Split.of({found.stable: 100}),
             confirmed_at=facts.snapshot.requested_at if facts.snapshot else story.now,
+            resource_id=facts.snapshot.endpoint.resource_id if facts.snapshot and facts.snapshot.endpoint else None,
             held_reason=None,
         )
         moves.enter_step(

@@ -58,6 +58,7 @@ class Rollout:
     sentence: str  # the last thing that happened, as told
 
     # the traffic
+    resource_id: str | None = None  # Azure's name of the endpoint, once seen
     step: int = 0  # index into policy.steps
     share: int = 0  # percent that the candidate is wanted to have now
     wanted_since: datetime | None = None  # since when this split is wanted

@@ -5,21 +5,16 @@ The rule: past tense for what happened, numbers with their n, UTC times, and for
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from itertools import pairwise
 
+from rollout.analysis.sentences import capital, comparison, number
 from rollout.analysis.verdict import Finding, Rate, Verdict
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import wanted_traffic
 
-THIN_SPACE = "\u2009"
 #: Seconds within which Azure should confirm a roll back; a real traffic update takes 20 to 31 s.
 CONFIRMED_WITHIN = 60
-_NAMES = {"error_rate": "Errors", "client_errors": "Client errors"}
-
-
-def number(value: float) -> str:
-    """`4 812`: whole, with thin spaces between thousands."""
-    return f"{round(value):,}".replace(",", THIN_SPACE)
 
 
 def clock(moment: datetime) -> str:
@@ -61,26 +56,6 @@ def worst(verdict: Verdict | None) -> Finding | None:
     return max(verdict.findings, key=lambda finding: (rank[finding.action], finding.evidence))
 
 
-def comparison(finding: Finding) -> str:
-    """`Errors 6.8 % vs 0.3 % (61 of 900 vs 8 of 2 700)`: candidate first, as people read it."""
-    name = _NAMES.get(finding.check, finding.check.replace("latency_", "Latency "))
-    candidate, baseline = finding.candidate, finding.baseline
-    if finding.unit == "ms":
-        values = f"{_value(candidate, 'ms')} vs {_value(baseline, 'ms')}"
-        return f"{name} {values} (n = {number(candidate.n)} vs {number(baseline.n)})"
-    counts = f"({number(candidate.bad)} of {number(candidate.n)} vs {number(baseline.bad)} of {number(baseline.n)})"
-    return f"{name} {_value(candidate, 'share')} vs {_value(baseline, 'share')} {counts}"
-
-
-def _value(rate: Rate, unit: str) -> str:
-    if rate.value is None:
-        return "no data"
-    if unit == "ms":
-        return f"{number(rate.value)} ms"
-    percent = 100 * rate.value
-    return f"{percent:.1f} %" if percent >= 1 else f"{percent:.2f} %"
-
-
 def rolled_back(rollout: Rollout) -> str:
     """The line that ends a roll back that worked: it says it all."""
     at = rollout.confirmed_at or rollout.phase_since
@@ -90,9 +65,9 @@ def rolled_back(rollout: Rollout) -> str:
     )
     finding = worst(rollout.verdict)
     line += (
-        f"{comparison(finding)}."
+        f"{capital(comparison(finding))}."
         if finding and finding.action == "fail"
-        else f"{_capital(rollout.cause or '').rstrip('.')}."
+        else f"{capital(rollout.cause or '').rstrip('.')}."
     )
     harmed = rollout.verdict.harmed if rollout.verdict else 0.0
     return line + (f" ~{number(harmed)} requests harmed." if harmed >= 1 else "")
@@ -107,16 +82,19 @@ def aborted(rollout: Rollout) -> str:
     )
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def by_hand(rollout: Rollout) -> str:
     """The command with which a person does it, where Azure does not confirm our write."""
     return (
-        f"az ml online-endpoint update --name {rollout.ref.name} --workspace-name {rollout.ref.workspace} "
+        f"az ml online-endpoint update --name {rollout.ref.name} {_place(rollout)} "
         f'--traffic "{rollout.stable}=100 {rollout.candidate}=0"'
     )
+
+
+def _place(rollout: Rollout) -> str:
+    """Where `az` finds the endpoint, from its resource id; the settings know a workspace by a name of their own."""
+    parts = (rollout.resource_id or "").split("/")
+    place = {key.casefold(): name for key, name in pairwise(parts)}
+    return f"--resource-group {place.get('resourcegroups', '…')} --workspace-name {place.get('workspaces', '…')}"
 
 
 def explained(rollout: Rollout, now: datetime) -> Mapping[str, object]:
@@ -127,7 +105,7 @@ def explained(rollout: Rollout, now: datetime) -> Mapping[str, object]:
         "now": _where(rollout),
         "was_share": rollout.was_share if rollout.decided_at else None,
         "cause": rollout.cause,
-        "findings": [finding_details(finding) for finding in verdict.findings] if verdict else None,
+        "findings": [finding_details(finding) for finding in verdict.findings if _saw(finding)] if verdict else None,
         "first_bad_at": _iso(datetime.fromtimestamp(first_bad * 60, now.tzinfo)) if first_bad is not None else None,
         "decided_at": _iso(rollout.decided_at),
         "sent_at": _iso(rollout.sent_at),
@@ -140,6 +118,10 @@ def explained(rollout: Rollout, now: datetime) -> Mapping[str, object]:
         "runbook": rollout.policy.runbook,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _saw(finding: Finding) -> bool:
+    return bool(finding.baseline.n or finding.candidate.n)
 
 
 def _where(rollout: Rollout) -> str:

@@ -27,6 +27,10 @@ from rollout.world import (
 )
 
 T0 = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+RESOURCE_ID = (
+    "/subscriptions/s/resourceGroups/rg-food/providers/Microsoft.MachineLearningServices/workspaces/mlw-food"
+    "/onlineEndpoints/restaurant-recommender"
+)
 REF = EndpointRef(workspace="prod", name="restaurant-recommender")
 MINUTE = timedelta(minutes=1)
 _numbers = count(1)
@@ -214,7 +218,7 @@ class Life:
         """What Azure shows now."""
         changes = {"last_modified_by": None, **self.endpoint_changes}
         endpoint = EndpointState(
-            name=REF.name, resource_id="/id", state=self.state, traffic=Split.of(self.traffic), **changes
+            name=REF.name, resource_id=RESOURCE_ID, state=self.state, traffic=Split.of(self.traffic), **changes
         )
         return Snapshot(
             endpoint=None if self.gone else endpoint,

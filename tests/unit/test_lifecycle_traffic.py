@@ -460,8 +460,8 @@ def test_a_roll_back_that_is_not_confirmed_pages_once_with_the_command() -> None
     assert page.severity is Severity.PAGE
     assert page.sentence == (
         "Act now: the roll back of restaurant-recommender is not done. Azure has not confirmed it within 60 s; it is still "
-        "being tried. By hand: az ml online-endpoint update --name restaurant-recommender --workspace-name prod "
-        '--traffic "blue=100 green=0"'
+        "being tried. By hand: az ml online-endpoint update --name restaurant-recommender --resource-group rg-food "
+        '--workspace-name mlw-food --traffic "blue=100 green=0"'
     )
     assert page.details["by_hand"]
     for _ in range(100):
