@@ -17,6 +17,16 @@ UNTIMED = -1
 CLASSES = ("ok", "4xx", "5xx", "model_5xx", "model_4xx", "throttled", "timeout", "gone")
 ERROR_CLASSES = ("5xx", "model_5xx", "throttled", "timeout")
 CLIENT_ERROR_CLASSES = ("4xx", "model_4xx")
+#: What each kind of bad answer means, in the words of Azure's documentation.
+REASONS = {
+    "5xx": "failed in the platform (5xx)",
+    "model_5xx": "failed in the model (424, model status 5xx)",
+    "throttled": "throttled, too many pending (429)",
+    "timeout": "took longer than the request time-out (408)",
+    "4xx": "refused as the caller's fault (4xx)",
+    "model_4xx": "refused by the model as the caller's fault (424, model status 4xx)",
+    "gone": "given up by the client",
+}
 
 Histogram = Mapping[int, int]
 
@@ -83,3 +93,10 @@ def quantile(histogram: Histogram, q: float) -> float | None:
             return edge(index + max(0.0, wanted - found) / count)
         found += count
     return None
+
+
+def reasons(cells: Iterable[Cell]) -> list[tuple[str, int]]:
+    """Why requests went wrong, in words, with how often; the most frequent first."""
+    total = merge(cells)
+    counts = [(words, total.count(name)) for name, words in REASONS.items()]
+    return sorted((found for found in counts if found[1]), key=lambda found: -found[1])

@@ -3,7 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.analysis.cells import UNTIMED, Cell, bucket, edge, merge, quantile, slower, timed
+from rollout.analysis.cells import (
+    CLASSES,
+    REASONS,
+    UNTIMED,
+    Cell,
+    bucket,
+    edge,
+    merge,
+    quantile,
+    reasons,
+    slower,
+    timed,
+)
 
 HISTOGRAMS = st.dictionaries(st.integers(0, 120), st.integers(1, 10_000), min_size=1, max_size=20)
 
@@ -42,3 +54,20 @@ def test_requests_without_a_duration_are_neither_slow_nor_fast() -> None:
 def test_merging_keeps_every_request(cells: list[Cell]) -> None:
     assert merge(cells).count() == sum(cell.count() for cell in cells)
     assert merge(cells).count("5xx") == sum(cell.count("5xx") for cell in cells)
+
+
+def test_reasons_are_told_in_words_the_most_frequent_first() -> None:
+    cells = [
+        Cell(histograms={"ok": {40: 90}, "timeout": {90: 2}, "model_5xx": {40: 1}}),
+        Cell(histograms={"model_5xx": {41: 4}, "gone": {UNTIMED: 1}}),
+    ]
+    assert reasons(cells) == [
+        ("failed in the model (424, model status 5xx)", 5),
+        ("took longer than the request time-out (408)", 2),
+        ("given up by the client", 1),
+    ]
+    assert reasons([]) == []
+
+
+def test_every_bad_class_has_a_reason() -> None:
+    assert set(REASONS) == set(CLASSES) - {"ok"}
