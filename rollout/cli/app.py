@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, evidence, reading
+from rollout.cli import acting, evidence, importing, reading
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -54,6 +54,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("export", evidence.export),
     ("alerts", reading.alerts),
     ("policies", reading.policies),
+    ("import", importing.import_policy),
 )
 for _name, _command in COMMANDS:
     app.command(_name)(_command)

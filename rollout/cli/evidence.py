@@ -27,7 +27,7 @@ def explain(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Explain the last verdict: its numbers, the evidence over time, and what would have changed it."""
+    """Explain the last verdict: its numbers, and what would have changed it."""
     path = rollout_path(handle(endpoint, name, verb="explain"), "explain")
     view = daemon(config).get(path, workspace=workspace, step=step)
     if output is Output.JSON:
@@ -39,7 +39,7 @@ def explain(
 
 
 def export(endpoint: Endpoint = None, name: Name = None, workspace: Workspace = None, config: Config = None) -> None:
-    """Write a rollout with everything that it was judged on to stdout, for `replay`."""
+    """Write down what a rollout was judged on, for `replay`."""
     path = rollout_path(handle(endpoint, name, verb="export"), "export")
     found = daemon(config).get(path, workspace=workspace)
     sys.stdout.write(json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n")
