@@ -66,7 +66,9 @@ def test_approval(stage: Stage) -> None:
     stage.serve(warm=1000)
     stage.start_text(text_for(stage, "approval.yaml"))
     stage.until_happened("waiting")
-    assert "needs 1 000" in stage.happened("waiting")[0]["sentence"].replace("\u2009", " ")
+    assert "of the 1 000 requests wanted on the candidate" in stage.happened("waiting")[0]["sentence"].replace(
+        "\u2009", " "
+    )
     stage.ask("promote", "--reason", "the samples look good")
     asked = stage.ending(within=LONG)
     asked.check(code=3, phase="waiting", traffic={"blue": 75, "green": 25})
