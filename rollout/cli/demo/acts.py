@@ -236,7 +236,7 @@ def _summary(played: Sequence[Played], seconds: float, look: Look) -> list[str]:
     lines += ["", look.paint("The last alert, as a webhook received it with a valid signature:", "bold")]
     last = [alert["data"] for each in played for alert in each.alerts][-1:]
     text = last[0]["text"].splitlines() if last else ["none arrived"]
-    lines += [part for line in text for part in fold(f"  {line}", look.width, indent="    ")]
+    lines += [f"  {part}".rstrip() for line in text for part in fold(line, look.width - 2, indent="  ")]
     received = sum(len(each.alerts) for each in played)
     verdict = (
         "Both rollouts ended as they should" if all(each.as_expected for each in played) else "NOT as it should be"
