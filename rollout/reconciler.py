@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from rollout.analysis.cells import ERROR_CLASSES, Cell, merge
+from rollout.analysis.cells import ERROR_CLASSES, Cell, merge, reasons
 from rollout.analysis.exhibits import Exhibit, Recorder
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
@@ -93,8 +93,6 @@ class Reconciler:
         snapshot, trouble = self._fresh(rollout)
         if snapshot is not None:
             return advance(rollout, replace(facts, snapshot=snapshot), now)
-        if decision.rollout.phase is Phase.ROLLING_BACK:
-            return decision  # what cannot be read may still be written
         return advance(rollout, replace(facts, snapshot=None, trouble=trouble), now)
 
     # --- reads -----------------------------------------------------------------------------------------------------
@@ -194,10 +192,21 @@ class Reconciler:
                     endpoint=rollout.ref,
                     event=event,
                     channels=channels,
-                    summary=explained(rollout, event.at),
+                    summary={**explained(rollout, event.at), **self._reasons(rollout, event.at)},
                 )
                 found.append(alert)
         return found
+
+    def _reasons(self, rollout: Rollout, now: datetime) -> Mapping[str, object]:
+        """Why the candidate's requests went wrong since it got traffic, from the source that has seen most of them."""
+        if rollout.started_at is None or rollout.candidate is None:
+            return {}
+        start, end = minute_of(rollout.started_at), minute_of(now) + 1
+        seen = [
+            self.store.cells(source, rollout.ref, start=start, end=end) for source in rollout.policy.expert.evidence
+        ]
+        told = [reasons(stored.cells.get(rollout.candidate.casefold(), {}).values()) for stored in seen]
+        return {"reasons": max(told, key=lambda found: sum(count for _, count in found), default=[])}
 
     def _write(self, lease: Lease, rollout: Rollout, split: Split, still_ours: Callable[[], bool]) -> Rollout:
         """Begin the write; the rollout after its answer."""

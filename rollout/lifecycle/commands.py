@@ -89,7 +89,8 @@ def _pause(story: Story, command: Command, _facts: Facts) -> None:
     moves.pause(
         story,
         "person",
-        f"Paused by {_who(command)}. The share stays at {rollout.share} %; a candidate that fails is still rolled back.",
+        f"Paused by {_who(command)}. The share stays at {rollout.share} %; a candidate that fails is still rolled back. "
+        f"`rollout resume {rollout.ref.name}` goes on.",
         severity=Severity.NOTICE,
     )
 

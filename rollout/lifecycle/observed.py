@@ -49,7 +49,11 @@ def _confirmed(story: Story) -> None:
     elif before.phase is Phase.PROMOTING:
         if not story.rollout.strays:
             _promoted(story)
-    elif before.share > 0 and (before.confirmed != story.rollout.confirmed or before.writes):
+    elif (
+        before.phase is not Phase.PAUSED
+        and before.share > 0
+        and (before.confirmed != story.rollout.confirmed or before.writes)
+    ):
         story.tell("confirmed", f"Azure confirmed {sentences.split_words(before, before.share)}.")
 
 

@@ -65,7 +65,7 @@ class Rollout:
     confirmed: Split | None = None  # the last wanted split that Azure showed
     confirmed_at: datetime | None = None
     writes: tuple[Write, ...] = ()  # since the last confirmed split; the last one is the newest
-    strays: tuple[Write, ...] = ()  # from before it, never answered: for a while they may still take effect
+    strays: tuple[Write, ...] = ()  # from before it, not seen yet: for a while they may still take effect
     foreign: Foreign | None = None
     replaceable: Split | None = None  # a person's split that `resume --restore` allowed to write over
     pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, as judged

@@ -18,9 +18,11 @@ HOLDS_TRAFFIC = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Ph
 #: An accepted write that a settled endpoint does not show after this time is sent again (reads lag behind writes).
 WRITE_AGAIN = timedelta(seconds=45)
 ROLL_BACK_AGAIN = timedelta(seconds=15)
+#: A roll back is not sent without a look at stable; if Azure cannot be read for so long, it is.
+BLIND_AFTER = timedelta(seconds=10)
 #: A foreign split counts once two snapshots this far apart show it: reads may lag behind writes.
 FOREIGN_SETTLES = timedelta(seconds=5)
-#: A request that was never answered may take effect for so long: connect, read and operation take 5, 20 and 31 s at most.
+#: A write that was not seen may take effect for so long after we gave up on its answer: its operation takes 20 to 31 s.
 LATE_WRITE = timedelta(seconds=60)
 
 
@@ -94,6 +96,7 @@ def shows_intended(rollout: Rollout, snapshot: Snapshot) -> bool:
     return (
         snapshot.endpoint is not None
         and _can_tell(rollout, snapshot)
+        and not _unsent(rollout)
         and snapshot.endpoint.traffic == intended_traffic(rollout)
     )
 
@@ -104,13 +107,24 @@ def confirmed(rollout: Rollout, now: datetime) -> Rollout:
     ours = replace(rollout, foreign=None, replaceable=None)
     if rollout.confirmed == split and not rollout.writes:
         return replace(ours, strays=_possible(rollout.strays, now))
-    unanswered = [write for write in rollout.writes if write.outcome == "unknown" and write.split != split]
-    strays = _possible((*rollout.strays, *unanswered), now)
+    strays = _possible((*rollout.strays, *_outstanding(rollout.writes, split, now)), now)
     return replace(ours, confirmed=split, confirmed_at=now, writes=(), strays=strays)
 
 
+def _outstanding(writes: tuple[Write, ...], shown: Split | None, now: datetime) -> tuple[Write, ...]:
+    """Writes that may take effect after `shown` was read: never answered, or accepted last and not seen yet.
+
+    Azure takes one write after the other, so an accepted one is over once a later one was accepted; but a read that
+    lags behind its end may still show what was before.
+    """
+    accepted = [write for write in writes if write.outcome == "accepted"][-1:]
+    unseen = [replace(write, ended_at=now) for write in accepted]
+    unanswered = [write for write in writes if write.outcome == "unknown"]
+    return tuple(write for write in (*unanswered, *unseen) if write.split != shown)
+
+
 def _possible(strays: tuple[Write, ...], now: datetime) -> tuple[Write, ...]:
-    return tuple(write for write in strays if now - write.begun_at < LATE_WRITE)
+    return tuple(write for write in strays if now - (write.ended_at or write.begun_at) < LATE_WRITE)
 
 
 def due_write(rollout: Rollout, snapshot: Snapshot | None, now: datetime) -> Split | None:
@@ -120,12 +134,25 @@ def due_write(rollout: Rollout, snapshot: Snapshot | None, now: datetime) -> Spl
     if wanted is None or (rollout.foreign is not None and not rolling_back):
         return None
     last = rollout.writes[-1] if rollout.writes else None
-    if rolling_back and (rollout.confirmed != wanted or last) and (last is None or last.split != wanted):
-        return wanted  # the first try waits for no snapshot
+    if rolling_back and _unsent(rollout):
+        return wanted if snapshot is not None or _long_decided(rollout, now) else None  # it waits for no operation
     endpoint = snapshot.endpoint if snapshot else None
     if snapshot is None or endpoint is None or not endpoint.settled or endpoint.traffic == wanted:
         return None
     return wanted if _may_write(rollout, last, snapshot, endpoint, now) else None
+
+
+def _unsent(rollout: Rollout) -> bool:
+    """A roll back that was not asked for yet. It always is: what a read shows may lag behind somebody's operation."""
+    if rollout.phase is not Phase.ROLLING_BACK or rollout.decided_at is None:
+        return False
+    if rollout.writes:
+        return rollout.writes[-1].split != wanted_traffic(rollout)
+    return rollout.confirmed_at is None or rollout.confirmed_at < rollout.decided_at
+
+
+def _long_decided(rollout: Rollout, now: datetime) -> bool:
+    return rollout.decided_at is not None and now - rollout.decided_at >= BLIND_AFTER
 
 
 def _may_write(

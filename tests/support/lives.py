@@ -182,9 +182,9 @@ class Life:
         self.rollout = load_rollout(dump_rollout(self.rollout), name="r1")
         return decision
 
-    def ask(self, verb: str, given: Verdict | None = None, **words: Any) -> str:
+    def ask(self, verb: str, given: Verdict | None = None, *, answer: str = "accepted", **words: Any) -> str:
         """A command of Ana's, carried out in the next tick; its answer, which must be yes."""
-        self.tick(given, command(verb, **words))
+        self.tick(given, command(verb, **words), answer=answer)
         accepted, sentence = self.answers[-1]
         assert accepted, sentence
         return sentence

@@ -8,6 +8,7 @@ of the next PUTs. `LocalLogs` is a `Telemetry` port that shows what the endpoint
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from rollout.analysis.cells import Cell, bucket
 from rollout.errors import ConflictError, RefusedError, ThrottledError, UnavailableError
 from rollout.ports import Listing, Reading
 from rollout.sandbox.cloud import Cloud
-from rollout.sandbox.faults import Faults
+from rollout.sandbox.faults import ArmFault, Faults
 from rollout.sandbox.resources import Actor, Asset, Deployment, Endpoint, Timings
 from rollout.sandbox.rules import Refusal
 from rollout.sandbox.seed import deployment_body, endpoint_body
@@ -67,12 +68,13 @@ class LocalAzure:
     latency: float = 0.2
     seed: int = 1
     next_writes: deque[str] = field(default_factory=deque)
-    next_reads: deque[Exception] = field(default_factory=deque)
+    next_reads: deque[Exception | None] = field(default_factory=deque)
     puts: list[tuple[datetime, Split]] = field(default_factory=list)  # that Azure received
     calls: list[str] = field(default_factory=list)
     notes: list[str | None] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
-    before_put: Callable[[], None] = lambda: None
+    before_put: Callable[[Split], None] = lambda split: None
+    late: list[tuple[datetime, Split]] = field(default_factory=list)  # accepted nowhere yet, and still on their way
     cloud: Cloud = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ class LocalAzure:
             raise RefusedError(f"{' and '.join(others)} has traffic and is not part of this rollout.")
         if replacing is not None and state.traffic not in replacing:
             raise ConflictError(f"Somebody has just made it {state.traffic}.")
-        self.before_put()
+        self.before_put(split)
         fate = self.next_writes.popleft() if self.next_writes else "taken"
         if fate == "killed before":
             raise Killed
@@ -139,7 +141,9 @@ class LocalAzure:
         self.clock.move(self.latency)
         if fate == "throttled":
             raise ThrottledError("Azure asks to be called less often.", retry_after=7.0)
-        if fate == "unanswered":
+        if fate == "late":
+            self.late.append((self.clock.now() + timedelta(seconds=25), split))
+        if fate in {"unanswered", "late"}:
             raise UnavailableError("Azure did not answer.")
         if fate == "refused":
             raise RefusedError("Azure said: you may not do that.")
@@ -155,6 +159,18 @@ class LocalAzure:
             raise Killed
         if fate == "answer lost":
             raise UnavailableError("The answer never came.")
+
+    def kill_at_read(self, number: int) -> None:
+        """The process is killed at its n-th read from here on."""
+        self.next_reads.extend([*[None] * number, Killed()])
+
+    def deliver_late(self) -> None:
+        """Requests that nobody answered reach Azure now, if their time has come; a conflict is the end of them."""
+        due = [split for at, split in self.late if at <= self.clock.now()]
+        self.late = [(at, split) for at, split in self.late if at > self.clock.now()]
+        for split in due:
+            with suppress(Refusal):
+                self._write(NAME, split, OURS)
 
     # --- what people and Azure do
 
@@ -178,6 +194,17 @@ class LocalAzure:
         }
         self.cloud.put_deployment(NAME, name, deployment_body(values, self.cloud.identity), actor=BOB)
         self.cloud.hurry()
+
+    def ruin(self, name: str) -> bool:
+        """An update of a deployment fails: it is in state Failed; False where Azure refuses."""
+        fault = ArmFault(kind="fail_operation", since=self.clock.now(), count=1)
+        number = self.cloud.faults.add(fault)
+        try:
+            self.deploy(name, 3)
+        except Refusal:
+            self.cloud.faults.clear(number)
+            return False
+        return True
 
     def delete(self, name: str) -> bool:
         """A deployment is deleted; False where Azure refuses."""
@@ -219,8 +246,9 @@ class LocalAzure:
     def _read(self, call: str) -> None:
         self.calls.append(call)
         self.clock.move(self.latency)
-        if self.next_reads:
-            raise self.next_reads.popleft()
+        error = self.next_reads.popleft() if self.next_reads else None
+        if error is not None:
+            raise error
 
     def _find(self, name: str) -> EndpointState | None:
         try:

@@ -41,6 +41,7 @@ class Site:
     azure: LocalAzure = field(default_factory=LocalAzure)
     policy: Policy = field(default_factory=policy)
     judge: Judge = judge
+    log: Any = field(default_factory=structlog.get_logger)
     logs: LocalLogs = field(init=False)
     store: SqlStore = field(init=False)
     collector: Collector = field(init=False)
@@ -72,7 +73,7 @@ class Site:
             endpoints={REF.workspace: self.azure},
             snapshots=self.collector,
             recipients=everybody,
-            log=structlog.get_logger(),
+            log=self.log,
             judge=self.judge,
         )
 
@@ -150,6 +151,7 @@ class Site:
         while self.azure.clock.now() < until:
             before = self.azure.clock.now()
             self.azure.clock.move(step)
+            self.azure.deliver_late()
             if self.azure.clock.now().minute != before.minute:
                 self.logs.pass_minute()
             if self._came_round(POLL, step):

@@ -157,7 +157,8 @@ def test_a_pause_leaves_the_share_and_the_resumed_step_keeps_its_minutes() -> No
     life = at_step(1)
     since = life.rollout.step_since
     assert life.ask("pause", reason="deploying the web shop") == (
-        "Paused by ana: deploying the web shop. The share stays at 25 %; a candidate that fails is still rolled back."
+        "Paused by ana: deploying the web shop. The share stays at 25 %; a candidate that fails is still rolled back. "
+        "`rollout resume restaurant-recommender` goes on."
     )
     assert life.last.severity is Severity.NOTICE
     writes = len(life.writes)

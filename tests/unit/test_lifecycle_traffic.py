@@ -206,6 +206,23 @@ def test_our_own_write_that_comes_after_a_newer_one_is_undone_and_never_called_d
     assert (life.phase, life.traffic) == (P.RETREATED, {"blue": 97, "green": 3})
 
 
+def test_our_own_accepted_write_is_not_drift_when_a_lagging_read_shows_what_is_wanted_again() -> None:
+    life = at_step(1)
+    life.slow = True
+    life.tick(verdict("retreat"))  # 3 %: accepted, its operation runs
+    life.state = "Updating"
+    life.tick(verdict("pass"), seconds=15)  # and 25 % is wanted again
+    life.state = "Succeeded"
+    life.tick(seconds=15)  # the operation is over, the read still shows 25 %
+    assert life.rollout.confirmed == MIDDLE
+    life.slow = False
+    life.tick(seconds=3)
+    life.tick(seconds=10)
+    life.tick(seconds=30)
+    assert (life.phase, life.traffic) == (P.PROGRESSING, {"blue": 75, "green": 25})
+    assert life.told("paused") == []
+
+
 def test_an_end_is_told_only_when_no_late_write_can_come_any_more() -> None:
     life = at_step(1)
     life.tick(verdict("pass"), answer="unknown")
@@ -217,7 +234,7 @@ def test_an_end_is_told_only_when_no_late_write_can_come_any_more() -> None:
     assert life.writes[-1] == ALL_BLUE  # undone
     life.tick(seconds=20)
     assert (life.phase, life.traffic) == (P.ROLLING_BACK, {"blue": 100})
-    life.tick(seconds=30)
+    life.tick(seconds=35)
     assert life.phase is P.ROLLED_BACK
     assert life.told("unconfirmed") == []
 
@@ -442,10 +459,30 @@ def test_a_conflict_is_retried_as_soon_as_the_endpoint_is_settled() -> None:
     assert life.phase is P.ROLLED_BACK
 
 
-def test_a_roll_back_is_tried_without_a_look_if_there_is_none() -> None:
+def test_a_roll_back_is_not_sent_without_a_look_at_stable_unless_there_is_none_for_long() -> None:
     life = at_step(1)
-    decision = life.tick(FAIL, blind=True)
-    assert decision.write == ALL_BLUE
+    assert life.tick(FAIL, blind=True).write is None
+    assert life.phase is P.ROLLING_BACK
+    assert life.tick(blind=True, seconds=5).write is None
+    assert life.tick(blind=True, seconds=5).write == ALL_BLUE
+
+
+def test_a_roll_back_is_asked_for_even_where_a_read_shows_stable_at_100_percent_already() -> None:
+    life = at_step(1)
+    life.slow = True
+    life.ask("promote", full=True, reason="go", answer="conflict")
+    life.traffic = {"blue": 100}  # a read that lags behind somebody's operation
+    assert life.tick(FAIL, blind=True).write is None
+    assert life.tick(seconds=3).write == ALL_BLUE
+    assert life.phase is P.ROLLING_BACK
+    life.tick(seconds=3)
+    assert life.phase is P.ROLLED_BACK
+
+
+def test_a_roll_back_is_sent_at_the_first_look() -> None:
+    life = at_step(1)
+    life.tick(FAIL, blind=True)
+    assert life.tick(seconds=2).write == ALL_BLUE
 
 
 def test_a_roll_back_that_is_not_confirmed_pages_once_with_the_command() -> None:

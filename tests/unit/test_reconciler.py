@@ -104,6 +104,7 @@ def test_a_bad_candidate_is_rolled_back_and_explained(judged: Site) -> None:
     (last,) = [alert for alert in alerts if alert.event.kind == "rolled_back"]
     assert "judgement" not in last.event.details
     assert last.summary["now"] == "restaurant-recommender: blue 100 %"
+    assert last.summary["reasons"][0][0] == "failed in the platform (5xx)"
 
 
 def test_an_endpoint_without_rows_does_not_start(judged: Site) -> None:
@@ -166,7 +167,7 @@ def test_nothing_is_sent_that_is_not_saved(site: Site, said: Said) -> None:
     in_first_step(site)
     said.verdict = verdict("pass")
     seen: list[Split] = []
-    site.azure.before_put = lambda: seen.append(site.rollout.writes[-1].split)
+    site.azure.before_put = lambda split: seen.append(site.rollout.writes[-1].split)
     tick_now(site)
     assert seen == [MIDDLE]
 
@@ -189,12 +190,12 @@ def test_a_lease_that_was_lost_saves_nothing_and_writes_nothing(site: Site, said
 def test_a_process_that_stood_still_past_its_lease_does_not_put(site: Site, said: Said) -> None:
     in_first_step(site)
     said.verdict = verdict("pass")
-    site.azure.before_put = lambda: site.azure.clock.pause(LEASE.total_seconds())
+    site.azure.before_put = lambda split: site.azure.clock.pause(LEASE.total_seconds())
     puts = len(site.azure.puts)
     tick_now(site)
     assert len(site.azure.puts) == puts
     assert site.rollout.writes[-1].outcome == "conflict"
-    site.azure.before_put = lambda: None
+    site.azure.before_put = lambda split: None
     said.verdict = verdict("hold")
     site.run(minutes=2)
     assert site.azure.traffic == {"blue": 75, "green": 25}
@@ -262,16 +263,27 @@ def test_a_split_that_changed_since_the_last_look_is_not_written_over(site: Site
     assert "bob@example.com" in site.rollout.sentence
 
 
-def test_an_azure_that_cannot_be_read_is_not_written_to_but_for_a_roll_back(site: Site, said: Said) -> None:
+@pytest.mark.parametrize("one", [verdict("pass"), FAIL])
+def test_an_azure_that_cannot_be_read_is_not_written_to(site: Site, said: Said, one: Verdict) -> None:
     in_first_step(site)
-    said.verdict = verdict("pass")
+    said.verdict = one
     site.azure.next_reads.append(UnavailableError("Azure did not answer."))
     tick_now(site)
-    assert (len(site.azure.puts), site.rollout.share) == (1, 25)
-    site.azure.next_reads.append(UnavailableError("Azure did not answer."))
+    assert len(site.azure.puts) == 1
+    assert site.rollout.share == (25 if one.action == "pass" else 0)  # decided, and saved
+    tick_now(site)
+    assert len(site.azure.puts) == 2
+
+
+def test_a_roll_back_is_sent_blindly_in_the_end(site: Site, said: Said) -> None:
+    in_first_step(site)
     said.verdict = FAIL
+    site.azure.next_reads.extend(UnavailableError("Azure did not answer.") for _ in range(100))
     tick_now(site)
+    decided = site.azure.clock.now()
+    site.run(seconds=20)
     assert site.azure.puts[-1][1] == ALL_BLUE
+    assert timedelta(seconds=8) < site.azure.puts[-1][0] - decided < timedelta(seconds=14)
 
 
 def test_the_put_is_tried_again_as_soon_as_the_endpoint_is_at_rest(site: Site, said: Said) -> None:
@@ -353,7 +365,7 @@ def test_a_rollout_whose_workspace_left_the_settings_is_not_lost(site: Site, sai
     said.verdict = FAIL
     nowhere = Collector(store=site.store, clock=site.azure.clock, sources=[], on_change=lambda refs: None)
     site.reconciler = replace(site.reconciler, endpoints={}, snapshots=nowhere)
-    tick_now(site)
+    site.run(seconds=75)
     assert site.rollout.phase is P.ROLLING_BACK
     assert "workspace prod is not in the settings any more: add it" in site.told("unconfirmed")[0].sentence
 
