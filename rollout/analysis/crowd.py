@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rollout.analysis import decision, guards
 from rollout.analysis.bounds import surely_above
-from rollout.analysis.engine import Array, Mask, Processes
+from rollout.analysis.engine import Array, Mask, Processes, likelihood
 from rollout.analysis.fold import RECENT_BLOCKS, Criteria
 
 Numbers = NDArray[np.int64]
@@ -93,20 +93,31 @@ class Watch:
         self.criteria, self.usual, self.behind = criteria, usual, behind
         self.errors = np.array([check.quantile is None for check in checks])
         self.processes = Processes([check.margin for check in checks], criteria.tuning, rollouts)
-        self.weights = np.array([criteria.weight * criteria.weights[check.name] for check in checks])
+        self.parts = np.array([criteria.weights[check.name] for check in checks])
         self.blocks = np.zeros(rollouts)
         self.half_bad = np.zeros((len(checks), rollouts))
         self.recent = np.zeros((RECENT_BLOCKS, 4, len(checks), rollouts))  # z, m, x, n of the last blocks
+        self.step = np.zeros((4, len(checks), rollouts))  # z, m, x, n of this step's steady minutes
         self.quiet_minutes, self.quiet_requests = np.zeros(rollouts), np.zeros(rollouts)
         self.prove_from = np.full(rollouts, -1)
         self.step_blocks, self.step_candidate = np.zeros(rollouts), np.zeros(rollouts)
+        self.seen_blocks = np.zeros(rollouts)  # of this step
         self.open: deque[tuple[int, Minute]] = deque()  # steady, not closed
         self.proofs: deque[Array] = deque([self.processes.not_worse()], maxlen=behind + 1)
 
     def keep(self, rollouts: Mask) -> None:
         """Go on with these rollouts only."""
         self.processes.keep(rollouts)
-        for name in ("blocks", "half_bad", "recent", "quiet_minutes", "quiet_requests", "prove_from"):
+        for name in (
+            "blocks",
+            "half_bad",
+            "recent",
+            "step",
+            "seen_blocks",
+            "quiet_minutes",
+            "quiet_requests",
+            "prove_from",
+        ):
             setattr(self, name, getattr(self, name)[..., rollouts])
         self.step_blocks, self.step_candidate = self.step_blocks[rollouts], self.step_candidate[rollouts]
         self.open = deque((at, minute.kept(rollouts)) for at, minute in self.open)
@@ -114,8 +125,15 @@ class Watch:
 
     def enter(self, rollouts: Mask, *, anew: Mask, since: Numbers) -> None:
         """Begin the step's counts anew; where `anew`, the proof too."""
-        for counts in (self.step_blocks, self.step_candidate, self.quiet_minutes, self.quiet_requests):
+        for counts in (
+            self.step_blocks,
+            self.step_candidate,
+            self.seen_blocks,
+            self.quiet_minutes,
+            self.quiet_requests,
+        ):
             counts[rollouts] = 0.0
+        self.step[..., rollouts] = 0.0
         self.prove_from[anew] = since[anew]
         self.processes.unproven(anew)
         for proof in self.proofs:
@@ -127,6 +145,7 @@ class Watch:
         block = (m > 0.0) & (n > 0.0)
         here = at >= places.since
         self.blocks += block
+        self.seen_blocks += block & here
         self.quiet_minutes = np.where(n > 0.0, 0.0, self.quiet_minutes + (here & (m > 0.0)))
         self.quiet_requests = np.where(n > 0.0, 0.0, self.quiet_requests + m * here)
         self.guard(minute)
@@ -134,6 +153,7 @@ class Watch:
         latest = np.stack([minute.z, minute.m, minute.x, minute.n])[None]
         told = block & (minute.m > 0.0) & (minute.n > 0.0)
         self.recent = np.where(told, np.concatenate([self.recent[1:], latest]), self.recent)
+        self.step += np.where(told & here, latest[0], 0.0)
         self.proofs.append(self.processes.not_worse())
         self.open.append((at, minute))
         if len(self.open) > self.behind:
@@ -151,9 +171,20 @@ class Watch:
         self.step_blocks += here & (minute.baseline > 0.0) & (minute.candidate > 0.0)
         self.step_candidate += np.where(here, minute.candidate, 0.0)
 
+    def persists(self, rollouts: Mask) -> Mask:
+        """There are enough minutes under this split, and they don't speak against a fault: see `Look.persists`."""
+        known, tau = self.processes, self.processes.tau()[..., rollouts]
+        says = likelihood(*self.step[..., rollouts], ratio=known.ratio, allowance=known.allowance, tau=tau)
+        enough = self.seen_blocks[rollouts] >= decision.OWN_BLOCKS
+        return np.asarray(enough & (self.parts @ says >= decision.PERSISTS))
+
+    def suspicion(self) -> Array:
+        """The loudest check's."""
+        return np.asarray(self.processes.suspicion().max(axis=0))
+
     def evidence(self) -> Array:
         """What this source adds to the combined evidence of each rollout."""
-        return np.asarray(self.weights @ self.processes.evidence())
+        return np.asarray(self.criteria.weight * (self.parts @ self.processes.evidence()))
 
     def proven(self) -> Mask:
         """Every check is shown to be not worse, by closed minutes."""
@@ -197,49 +228,55 @@ def rule(watches: Sequence[Watch], deciding: Watch, places: Places, terms: Terms
     Renews `places.resumed_at`.
     """
     evidence = np.max([watch.evidence() for watch in watches], axis=0)
+    suspicion = np.max([watch.suspicion() for watch in watches], axis=0)
     retreated = places.retreated >= 0
-    stayed = at - places.retreated
-    may_fail = retreated & (stayed >= decision.RETREAT_LEAST) if terms.retreats else np.ones_like(retreated)
-    loud = (evidence >= terms.threshold) & (may_fail | (evidence >= decision.OVERWHELMING))
-    fails = loud | np.any([watch.hard() for watch in watches], axis=0)
+    fails = np.any([watch.hard() | _loud(watch, places, terms, at=at) for watch in watches], axis=0)
     shared = deciding.shared_incident()
-    away = _retreated(evidence, places, terms, shared=shared, at=at, shown=shown)
+    calm = (suspicion < decision.OVER) & (evidence < decision.RESUME)
+    away = _retreated(evidence, places, terms, calm=calm, at=at, shown=shown)
+    away = np.where(shared, Ruled.SHARED_INCIDENT, away)
     here = _unfinished(evidence, deciding, places, terms)
     here = np.where(shared, Ruled.SHARED_INCIDENT, here)
     here = np.where(deciding.no_traffic(places), Ruled.NO_TRAFFIC, here)
-    suspects = _suspects(watches, evidence, places, terms)
-    here = np.where(suspects, Ruled.SUSPICION, here)
+    least = np.maximum(decision.SUSPICION, decision.RENEWED * places.resumed_at)
+    suspects = (suspicion >= least) | (evidence >= terms.threshold)
+    here = np.where(suspects & terms.retreats, Ruled.SUSPICION, here)
     ruled = np.where(fails, Ruled.FAIL, np.where(retreated, away, here))
-    _remember(places, ruled, evidence)
+    _remember(places, ruled, suspicion, calm)
     return ruled
 
 
-def _suspects(watches: Sequence[Watch], evidence: Array, places: Places, terms: Terms) -> Mask:
-    blocks = np.max([watch.blocks for watch in watches], axis=0)
-    least = np.maximum(decision.SUSPICION, np.minimum(terms.threshold, decision.RENEWED * places.resumed_at))
-    return np.asarray((blocks >= decision.SUSPICION_BLOCKS) & (evidence >= least) & terms.retreats)
+def _loud(watch: Watch, places: Places, terms: Terms, *, at: int) -> Mask:
+    """This source's evidence fails the rollout: see `decision._may_fail`."""
+    evidence = watch.evidence()
+    loud = evidence >= terms.threshold
+    if not terms.retreats:
+        return np.asarray(loud)
+    stayed = np.where(places.retreated >= 0, at - places.retreated, 0)
+    may = (evidence >= decision.OVERWHELMING) | (stayed >= decision.RETREAT_MOST)
+    ask = loud & ~may & (stayed >= decision.RETREAT_LEAST)
+    if ask.any():
+        may[ask] = watch.persists(ask)
+    return np.asarray(loud & may)
 
 
-def _retreated(evidence: Array, places: Places, terms: Terms, *, shared: Mask, at: int, shown: int) -> Numbers:
-    settled = (shown - places.retreated > decision.RETREAT_SETTLE) & (evidence < decision.RESUME)
+def _retreated(evidence: Array, places: Places, terms: Terms, *, calm: Mask, at: int, shown: int) -> Numbers:
+    settled = (shown - places.retreated > decision.RETREAT_SETTLE) & calm
     long = (at - places.retreated >= decision.RETREAT_MOST) & (evidence < terms.threshold)
-    ruled = np.where(settled | long, Ruled.RECOVERED, Ruled.STAY)
-    return np.where(shared, Ruled.SHARED_INCIDENT, ruled)
+    return np.where(settled | long, Ruled.RECOVERED, Ruled.STAY)
 
 
 def _unfinished(evidence: Array, deciding: Watch, places: Places, terms: Terms) -> Numbers:
     enough = places.sized | (deciding.step_candidate >= terms.min_requests)
-    early = deciding.proven() & (deciding.step_blocks >= decision.EARLY_BLOCKS) & (evidence < decision.SUSPICION)
+    early = deciding.proven() & (deciding.step_blocks >= decision.EARLY_BLOCKS) & (evidence < decision.UNDISPUTED)
     baking = np.where(early & enough & terms.early, Ruled.PASS, Ruled.BAKE)
     over = np.where(~enough, Ruled.REQUESTS, np.where(evidence >= decision.DOUBT, Ruled.DOUBT, Ruled.PASS))
     return np.where(deciding.step_blocks < places.bake, baking, over)
 
 
-def _remember(places: Places, ruled: Numbers, evidence: Array) -> None:
-    """The evidence at which a retreat ended for its length alone: see `Judgement.resumed_at`."""
-    kept = np.where(evidence >= decision.RESUME, places.resumed_at, 0.0)
-    kept = np.where(ruled == Ruled.SUSPICION, places.resumed_at, kept)
-    ended = np.where(evidence >= decision.RESUME, evidence, 0.0)
-    kept = np.where(ruled == Ruled.RECOVERED, ended, kept)
-    away = (places.retreated >= 0) & (ruled != Ruled.RECOVERED)
-    places.resumed_at = np.where(away | (ruled == Ruled.FAIL), 0.0, kept)
+def _remember(places: Places, ruled: Numbers, suspicion: Array, calm: Mask) -> None:
+    """The suspicion at which a retreat ended for its length alone: see `Judgement.resumed_at`."""
+    kept = np.where(calm & (ruled != Ruled.SUSPICION), 0.0, places.resumed_at)
+    kept = np.where(places.retreated >= 0, 0.0, kept)
+    kept = np.where((ruled == Ruled.RECOVERED) & ~calm, suspicion, kept)
+    places.resumed_at = np.where(ruled == Ruled.FAIL, 0.0, kept)

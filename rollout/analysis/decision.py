@@ -4,6 +4,7 @@ The rule: the first line that applies decides. Fails come before doubts, doubts 
 a pass, and a fail by evidence goes through a retreat where the policy retreats, unless the evidence is overwhelming.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout.analysis import guards
@@ -12,15 +13,17 @@ from rollout.analysis.judgement import CheckState
 from rollout.analysis.terms import Action, Reason, Series, Stage
 from rollout.policy import Policy
 
-SUSPICION = 1.0  # E from which the share is cut
-SUSPICION_BLOCKS = 2  # … but not before this many blocks of the rollout
-RESUME = 0.7  # E below which a suspicion is over
+SUSPICION = 40.0  # of any check: the share is cut
+OVER, RESUME = 20.0, 0.7  # suspicion and E below which a suspicion is over
+UNDISPUTED = 1.0  # E below which a step can pass early
 DOUBT = 5.0  # E from which time alone does not pass a step
 OVERWHELMING = 1e6  # E that fails at once
-RETREAT_LEAST = 8  # minutes of retreat before evidence fails
+RETREAT_LEAST = 8  # minutes of retreat before evidence fails …
+OWN_BLOCKS = 3  # … with so many blocks of its own, …
+PERSISTS = 0.5  # … which must not speak against a fault: a burst that passed is none
 RETREAT_MOST = 40  # minutes after which a retreat ends
 RETREAT_SETTLE = 2  # minutes beyond the data's lag before a retreat may end
-RENEWED = 2.0  # a retreat that ended for its length alone needs this much more evidence to come again
+RENEWED = 2.0  # a retreat that ended for its length alone needs this much more suspicion to come again
 EARLY_BLOCKS = 4  # blocks of a step before it can pass early
 BETA = 0.05  # "not worse" is shown at N >= 1/BETA
 
@@ -36,6 +39,7 @@ class Case:
     series: Series | None  # what it showed
     evidence: float
     culprits: tuple[Key, ...]
+    suspects: Mapping[Key, float]  # each check's suspicion, the loudest first
     threshold: float
     resumed_at: float
     now: int
@@ -70,6 +74,21 @@ class Case:
         return all(states.get(name, CheckState()).bar is not None for name in latency)
 
     @property
+    def suspicion(self) -> float:
+        """The loudest check's."""
+        return max(self.suspects.values(), default=0.0)
+
+    @property
+    def marked(self) -> tuple[Key, ...]:
+        """The checks to name: those that carry the evidence, else the most suspect."""
+        return self.culprits or tuple(key for key, one in self.suspects.items() if one >= 0.5 * self.suspicion)
+
+    @property
+    def calm(self) -> bool:
+        """What was suspected is over."""
+        return self.suspicion < OVER and self.evidence < RESUME
+
+    @property
     def retreats(self) -> bool:
         """The policy cuts the share on a suspicion."""
         return self.policy.when.suspicion == "retreat"
@@ -101,15 +120,19 @@ def _fail(case: Case) -> Ruling | None:
     above = _first(case, hard=False)
     if above:
         return Ruling(action="fail", reason=Reason.MAXIMUM, marked=above)
-    if case.evidence < case.threshold or not (case.evidence >= OVERWHELMING or _may_fail(case)):
+    if not any(look.total() >= case.threshold and _may_fail(case, look) for look in case.looks):
         return None
     return Ruling(action="fail", reason=Reason.REGRESSION, marked=case.culprits)
 
 
-def _may_fail(case: Case) -> bool:
-    """Where the policy retreats, evidence fails a rollout only after some minutes of retreat."""
+def _may_fail(case: Case, look: Look) -> bool:
+    """Where the policy retreats, evidence fails a rollout only after some minutes of retreat that don't dispute it."""
     since = case.stage.retreated_since
-    return not case.retreats or (since is not None and case.now - since >= RETREAT_LEAST)
+    if not case.retreats or look.total() >= OVERWHELMING:
+        return True
+    stayed = case.now - since if since is not None else 0
+    own = stayed >= RETREAT_LEAST and look.seen.step_blocks >= OWN_BLOCKS
+    return stayed >= RETREAT_MOST or (own and look.persists() >= PERSISTS)
 
 
 def _first(case: Case, *, hard: bool) -> tuple[Key, ...]:
@@ -125,32 +148,30 @@ def _first(case: Case, *, hard: bool) -> tuple[Key, ...]:
 
 
 def _suspect(case: Case) -> Ruling | None:
-    blocks = max(look.seen.blocks for look in case.looks)
-    if not case.retreats or blocks < SUSPICION_BLOCKS or case.evidence < SUSPICION:
+    loud = case.suspicion >= max(SUSPICION, RENEWED * case.resumed_at) or case.evidence >= case.threshold
+    if not (case.retreats and loud):
         return None
-    if case.evidence < min(case.threshold, RENEWED * case.resumed_at):
-        return None
-    return Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.culprits, resumed_at=case.resumed_at)
+    return Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.marked, resumed_at=case.resumed_at)
 
 
 def _retreated(case: Case) -> Ruling | None:
     """Stay, wait for something to judge, or end the retreat; never None for long: a retreat does not pass."""
     since = case.stage.retreated_since or case.now
-    stay = Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.culprits)
+    stay = Ruling(action="retreat", reason=Reason.SUSPICION, marked=case.marked)
     blind = guards.hold(case.series, case.deciding.seen, case.stage, case.deciding.criteria, case.now)
     if blind:
-        return Ruling(action="hold", reason=blind[0], because=blind[1], marked=case.culprits)
+        return Ruling(action="hold", reason=blind[0], because=blind[1], marked=case.marked)
     newest = max(case.deciding.closed.through, case.deciding.seen.latest + 1)
     shown = newest - since > RETREAT_SETTLE  # minutes under the smaller share that were taken in
-    if shown and case.evidence < RESUME:
+    if shown and case.calm:
         return Ruling(action="hold", reason=Reason.RECOVERED)
     if case.now - since >= RETREAT_MOST and case.evidence < case.threshold:
-        return Ruling(action="hold", reason=Reason.RECOVERED, resumed_at=case.evidence)
+        return Ruling(action="hold", reason=Reason.RECOVERED, resumed_at=case.suspicion)
     return stay
 
 
 def _hold(case: Case) -> Ruling | None:
-    kept = case.resumed_at if case.evidence >= RESUME else 0.0
+    kept = 0.0 if case.calm else case.resumed_at
     found = guards.hold(case.series, case.deciding.seen, case.stage, case.deciding.criteria, case.now)
     if found is None:
         found = _both_above(case) or _unfinished(case)
@@ -169,7 +190,7 @@ def _both_above(case: Case) -> tuple[Reason, str] | None:
 def _unfinished(case: Case) -> tuple[Reason, str] | None:
     """Why the bake does not end yet; None where it may."""
     blocks, wanted = case.deciding.closed.step_blocks, case.stage.bake
-    early = case.policy.expert.early and case.proven and blocks >= EARLY_BLOCKS and case.evidence < SUSPICION
+    early = case.policy.expert.early and case.proven and blocks >= EARLY_BLOCKS and case.evidence < UNDISPUTED
     if blocks < wanted:
         return None if early and case.enough_requests else (Reason.BAKE, "")
     if not case.enough_requests:
@@ -180,7 +201,7 @@ def _unfinished(case: Case) -> tuple[Reason, str] | None:
 
 
 def _pass(case: Case) -> Ruling:
-    kept = case.resumed_at if case.evidence >= RESUME else 0.0
+    kept = 0.0 if case.calm else case.resumed_at
     early = case.deciding.closed.step_blocks < case.stage.bake
     shown = Reason.PROVEN if case.proven else Reason.TIME
     return Ruling(action="pass", reason=Reason.EARLY if early else shown, resumed_at=kept)

@@ -5,6 +5,7 @@ what a constant means is said there. Arrays have a row for each check and a colu
 """
 
 from collections.abc import Sequence
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from rollout.analysis.evidence import (
     FROM_PLAN,
     FROM_START,
     FROM_TAIL,
+    HASTY_CAP,
+    HEAD_START,
     MILD,
     MULTIPLES,
     PRIOR_WEIGHT,
@@ -48,12 +51,13 @@ class Processes:
         self.blocks = np.zeros(shape)
         self.wealth = np.zeros((len(WORSE), *shape))
         self.proof = np.zeros((len(BETTER), *shape))
+        self.rising = np.full((len(WORSE), *shape), HEAD_START)
         self.surplus, self.weight = np.zeros(shape), np.zeros(shape)
         self.seen, self.expected = np.zeros(shape), np.zeros(shape)
 
     def keep(self, rollouts: NDArray[np.intp] | Mask) -> None:
         """Go on with these rollouts only."""
-        for name in ("blocks", "wealth", "proof", "surplus", "weight", "seen", "expected"):
+        for name in ("blocks", "wealth", "proof", "rising", "surplus", "weight", "seen", "expected"):
             setattr(self, name, getattr(self, name)[..., rollouts])
 
     def tau(self) -> Array:
@@ -65,6 +69,10 @@ class Processes:
     def evidence(self) -> Array:
         """E by check and rollout."""
         return np.asarray(self.wealth.mean(axis=0)) + _unplaced(self.blocks, self.tuning.horizon)
+
+    def suspicion(self) -> Array:
+        """The suspicion by check and rollout."""
+        return np.asarray(self.rising.mean(axis=0))
 
     def not_worse(self) -> Array:
         """N by check and rollout."""
@@ -80,9 +88,13 @@ class Processes:
         m, n = np.where(told, m, 1.0), np.where(told, n, 1.0)
         gains = log_ratios(z, m, x, n, ratio=self.ratio, allowance=self.allowance, tau=self.tau())
         bet = _placed(self.blocks, self.tuning.horizon)
-        worse = _bounded(gains[: len(WORSE)], self.tuning, self.blocks < CAUTIOUS_BLOCKS)
-        grown = np.minimum((self.wealth + bet) * np.exp(worse), WEALTH_MAX)
-        np.copyto(self.wealth, grown, where=told)
+        cautious = self.blocks < CAUTIOUS_BLOCKS
+        growth = hasty = np.exp(_bounded(gains[: len(WORSE)], self.tuning))
+        if cautious.any():
+            growth = np.where(cautious, np.minimum(growth, exp(CAUTIOUS_CAP)), growth)
+            hasty = np.where(cautious, np.minimum(hasty, exp(HASTY_CAP)), hasty)
+        np.copyto(self.wealth, np.minimum((self.wealth + bet) * growth, WEALTH_MAX), where=told)
+        np.copyto(self.rising, np.minimum(np.maximum(self.rising, 1.0) * hasty, WEALTH_MAX), where=told)
         np.add(self.proof, np.minimum(gains[len(WORSE) :], self.tuning.mild_cap), out=self.proof, where=told & prove)
         self._learn(z, m, x, n, told)
         self.blocks += told
@@ -139,15 +151,21 @@ def _stirling(v: Array) -> Array:
     return (w - 0.5) * np.log(w) + (series + _STIRLING[0]) * inverse
 
 
-def _bounded(gains: Array, tuning: Tuning, cautious: Mask) -> Array:
-    """`evidence.bounded` for arrays."""
+def likelihood(z: Array, m: Array, x: Array, n: Array, *, ratio: Array, allowance: Array, tau: Array) -> Array:
+    """`evidence.likelihood` for arrays."""
+    told = (m > 0.0) & (n > 0.0)
+    m, n = np.where(told, m, 1.0), np.where(told, n, 1.0)
+    gains = log_ratios(z, m, x, n, ratio=ratio, allowance=allowance, tau=tau)[: len(WORSE)]
+    return np.where(told, np.exp(np.minimum(gains, PROOF_MAX)).mean(axis=0), 1.0)
+
+
+def _bounded(gains: Array, tuning: Tuning) -> Array:
+    """`evidence.bounded` for arrays, but for the first blocks."""
     last = WORSE.index(MILD)
     explained = np.maximum(0.0, gains[last] - tuning.mild_cap)
-    mild = np.where(cautious, min(tuning.mild_cap, CAUTIOUS_CAP), tuning.mild_cap)
-    strong = np.where(cautious, min(tuning.strong_cap, CAUTIOUS_CAP), tuning.strong_cap)
     bounded = gains.copy()
-    bounded[: last + 1] = np.minimum(gains[: last + 1], mild)
-    bounded[last + 1 :] = np.minimum(gains[last + 1 :] - explained, strong)
+    bounded[: last + 1] = np.minimum(gains[: last + 1], tuning.mild_cap)
+    bounded[last + 1 :] = np.minimum(gains[last + 1 :] - explained, tuning.strong_cap)
     return bounded
 
 

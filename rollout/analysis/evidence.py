@@ -13,7 +13,7 @@ blocks before. With a positive allowance this form is exact only in the limit; s
 """
 
 from collections.abc import Sequence
-from math import exp, lgamma
+from math import exp, inf, lgamma
 from typing import NamedTuple
 
 #: Multiples of the margin that are looked for: a candidate this many times worse.
@@ -25,6 +25,8 @@ MILD = 5.0  # up to this multiple the mild cap holds
 _LAST_MILD = WORSE.index(MILD)
 CAUTIOUS_BLOCKS = 2  # the first blocks of a candidate (cold start) weigh little
 CAUTIOUS_CAP = 1.0
+HEAD_START = 10.0  # the suspicion at the begin, and …
+HASTY_CAP = 2.5  # … what the first blocks may add to it
 TAU_MIN, TAU_MAX = 0.05, 1.0
 PRIOR_WEIGHT = 5.0  # how many typical blocks the prior tau counts for
 RESIDUAL_MAX = 30.0
@@ -103,10 +105,19 @@ class Process(NamedTuple):
     noise: Noise = Noise()
     run: float = 0.0  # how loudly the blocks since `run_start` speak for a fault (log, mildest alternative)
     run_start: int = -1
+    rising: tuple[float, ...] = (HEAD_START,) * len(WORSE)  # per alternative: what the blocks say since it was least
 
     def evidence(self, horizon: int) -> float:
         """E: the mean over the alternatives, with the bets not yet placed."""
         return sum(self.wealth) / len(self.wealth) + unplaced(self.blocks, horizon)
+
+    def suspicion(self) -> float:
+        """How loudly the last blocks speak for a fault, whenever it began: the mean over the alternatives.
+
+        Page's test (1954) for each, with a head start (Lucas, Crosier 1982). Unlike E it does not pay for every block at
+        which a fault might have begun, and so promises nothing: enough to retreat, not to fail.
+        """
+        return sum(self.rising) / len(self.rising)
 
     def not_worse(self) -> float:
         """N: the mean over the alternatives, kept finite."""
@@ -121,9 +132,14 @@ class Process(NamedTuple):
         if counts.m <= 0.0 or counts.n <= 0.0:
             return self
         gains = log_ratios(counts, margin, self.noise.tau(tuning.tau))
-        worse = bounded(gains, tuning, cautious=self.blocks < CAUTIOUS_BLOCKS)
+        cautious = self.blocks < CAUTIOUS_BLOCKS
+        worse = bounded(gains, tuning, most=CAUTIOUS_CAP if cautious else inf)
         bet = placed(self.blocks, tuning.horizon)
-        wealth = [min((have + bet) * exp(gain), WEALTH_MAX) for have, gain in zip(self.wealth, worse, strict=True)]
+        growth = [exp(gain) for gain in worse]
+        wealth = [min((have + bet) * grown, WEALTH_MAX) for have, grown in zip(self.wealth, growth, strict=True)]
+        if cautious:
+            growth = [exp(gain) for gain in bounded(gains, tuning, most=HASTY_CAP)]
+        rising = [min(max(have, 1.0) * grown, WEALTH_MAX) for have, grown in zip(self.rising, growth, strict=True)]
         proof = self.proof
         if prove:
             cap = tuning.mild_cap
@@ -136,6 +152,7 @@ class Process(NamedTuple):
             self.noise.after(counts, tuning.tau),
             self.run + worse[0] if going else worse[0],
             self.run_start if going else minute,
+            tuple(rising),
         )
 
     def unproven(self) -> "Process":
@@ -164,17 +181,23 @@ def log_ratios(counts: Counts, margin: Margin, tau: float) -> list[float]:
     return gains
 
 
-def bounded(gains: Sequence[float], tuning: Tuning, *, cautious: bool) -> list[float]:
-    """What one block may say for each of WORSE, so that no single minute rolls back.
+def bounded(gains: Sequence[float], tuning: Tuning, *, most: float) -> list[float]:
+    """What one block may say for each of WORSE, `most` at most, so that no single minute rolls back.
 
     Alternatives above MILD may say more, but only what the mild ones don't explain already. Cutting off never raises
     an expectation.
     """
-    mild, strong = tuning.mild_cap, tuning.strong_cap
-    explained = max(0.0, gains[_LAST_MILD] - mild)
-    if cautious:
-        mild, strong = min(mild, CAUTIOUS_CAP), min(strong, CAUTIOUS_CAP)
+    explained = max(0.0, gains[_LAST_MILD] - tuning.mild_cap)
+    mild, strong = min(tuning.mild_cap, most), min(tuning.strong_cap, most)
     return [min(gains[i], mild) if i <= _LAST_MILD else min(gains[i] - explained, strong) for i in range(len(WORSE))]
+
+
+def likelihood(counts: Counts, margin: Margin, tau: float) -> float:
+    """How much likelier the counts, as one block, are under a fault than at the margin: the mean over WORSE."""
+    if counts.m <= 0.0 or counts.n <= 0.0:
+        return 1.0
+    gains = log_ratios(counts, margin, tau)[: len(WORSE)]
+    return sum(exp(min(gain, PROOF_MAX)) for gain in gains) / len(WORSE)
 
 
 def placed(block: int, horizon: int) -> float:
@@ -202,5 +225,5 @@ def unplaced(blocks: int, horizon: int) -> float:
 def planned(blocks: int, *, may_retreat: bool, tau: float = 0.3) -> Tuning:
     """The tuning for a rollout of this many blocks: with retreat a mistake is cheap, so a block may say more."""
     if may_retreat:
-        return Tuning(mild_cap=2.5, strong_cap=5.0, horizon=max(40, blocks), tau=tau)
+        return Tuning(mild_cap=3.0, strong_cap=6.0, horizon=max(40, blocks), tau=tau)
     return Tuning(mild_cap=2.0, strong_cap=4.0, horizon=max(60, blocks), tau=tau)

@@ -10,7 +10,7 @@ from rollout.analysis import sentences
 from rollout.analysis.bounds import highest_growth, highest_increase
 from rollout.analysis.cells import Histogram, quantile, timed
 from rollout.analysis.checks import Check
-from rollout.analysis.evidence import Counts, Process
+from rollout.analysis.evidence import Counts, Process, likelihood
 from rollout.analysis.fold import Criteria
 from rollout.analysis.judgement import CheckState, SourceState
 from rollout.analysis.terms import Action, Finding, Rate, Source
@@ -34,9 +34,26 @@ class Look:
         """N of one check: open minutes never help to pass."""
         return process_of(self.closed, check).not_worse()
 
+    def suspicion(self, check: Check) -> float:
+        """The suspicion of one check, the open minutes included."""
+        return process_of(self.seen, check).suspicion()
+
+    def persists(self) -> float:
+        """What this step's minutes alone, taken as one block, say for a fault: 1 says nothing."""
+        found = 0.0
+        for check in self.criteria.checks:
+            state = self.seen.checks.get(check.name, CheckState())
+            tau = state.process.noise.tau(self.criteria.tuning.tau)
+            found += self.criteria.weights[check.name] * likelihood(state.step, check.margin, tau)
+        return found
+
     def part(self, check: Check) -> float:
         """What the check contributes to the combined evidence."""
         return self.criteria.weight * self.criteria.weights[check.name] * self.evidence(check)
+
+    def total(self) -> float:
+        """What the source contributes to the combined evidence."""
+        return sum(self.part(check) for check in self.criteria.checks)
 
 
 def process_of(state: SourceState, check: Check) -> Process:
@@ -47,7 +64,7 @@ def process_of(state: SourceState, check: Check) -> Process:
 
 def combined(looks: Collection[Look]) -> float:
     """The combined E: within a source the weighted mean of its checks; of the sources the one that speaks loudest."""
-    return max((sum(look.part(check) for check in look.criteria.checks) for look in looks), default=0.0)
+    return max((look.total() for look in looks), default=0.0)
 
 
 def culprits(looks: Collection[Look]) -> list[Key]:
@@ -60,6 +77,14 @@ def culprits(looks: Collection[Look]) -> list[Key]:
     }
     loud = [key for key, part in parts.items() if part >= 0.5 * max(parts.values())]
     return sorted(loud, key=lambda key: -parts[key])
+
+
+def suspects(looks: Collection[Look]) -> dict[Key, float]:
+    """The suspicion of each check, the loudest first."""
+    found = {
+        (look.criteria.source, check.name): look.suspicion(check) for look in looks for check in look.criteria.checks
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def findings_of(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from rollout.analysis.evidence import NOTHING, Counts, Process
 
-VERSION = 1
+VERSION = 2
 
 
 class CheckState(NamedTuple):
@@ -64,7 +64,7 @@ class Judgement:
     alpha: float
     version: int = VERSION
     sources: Mapping[str, SourceState] = field(default_factory=dict)
-    resumed_at: float = 0.0  # the evidence at which a retreat ended for its length alone; 0 once the suspicion is over
+    resumed_at: float = 0.0  # the suspicion at which a retreat ended for its length alone; 0 once the suspicion is over
 
     def dump(self) -> str:
         """The judgement as JSON."""
@@ -72,11 +72,11 @@ class Judgement:
 
     @classmethod
     def load(cls, text: str) -> "Judgement":
-        """What `dump` wrote. Raises ValueError for what another version of the judge wrote."""
+        """What `dump` wrote, now or one version ago. Raises ValueError for what any other version of the judge wrote."""
         plain = json.loads(text)
-        if plain.get("version") != VERSION:
+        if plain.get("version") not in {VERSION, VERSION - 1}:
             raise ValueError(f"judgement of version {plain.get('version')}: this judge reads version {VERSION}")
-        return cast("Judgement", _loaded(cls, plain))
+        return cast("Judgement", _loaded(cls, {**plain, "version": VERSION}))
 
 
 def _plain(value: Any) -> Any:
@@ -99,7 +99,7 @@ def _loaded(kind: Any, plain: Any) -> Any:
     if is_dataclass(kind) and isinstance(kind, type):
         return kind(**{name: _loaded(hint, plain[name]) for name, hint in _hints(kind).items()})
     if hasattr(kind, "_fields"):
-        return kind(*(_loaded(hint, item) for hint, item in zip(_hints(kind).values(), plain, strict=True)))
+        return kind(*(_loaded(hint, item) for hint, item in zip(_hints(kind).values(), plain, strict=False)))
     origin, parts = get_origin(kind), get_args(kind)
     if origin is tuple:
         return tuple(_loaded(parts[0], item) for item in plain)

@@ -78,10 +78,10 @@ def comparisons(findings: Sequence[Finding]) -> str:
     return ", ".join(told) or "nothing to compare yet"
 
 
-def accusation(finding: Finding, combined: float, threshold: float) -> str:
+def accusation(finding: Finding, combined: float, threshold: float, *, beside: str = "") -> str:
     """What speaks against the candidate, with what is allowed and how loudly it speaks."""
     allowed = f"allowed +{increase(finding, finding.margin)}"
-    return f"{comparison(finding)}, {allowed}; evidence {evidence(combined)}, fails at {evidence(threshold)}"
+    return f"{comparison(finding)}, {allowed}; {beside}evidence {evidence(combined)}, fails at {evidence(threshold)}"
 
 
 def unproven(findings: Sequence[Finding], proof: float) -> str:

@@ -44,8 +44,11 @@ def _accused(case: Case, ruling: Ruling, accused: Sequence[Finding]) -> str:
         return f"The candidate failed: half of its requests or more were bad two minutes in a row, {_numbers(first)}."
     if ruling.reason is Reason.MAXIMUM:
         return f"The candidate failed: {_numbers(first)}, above the maximum of {_maximum(first)}."
-    against = sentences.accusation(first, case.evidence, case.threshold)
-    return f"The candidate {'failed' if ruling.action == 'fail' else 'is under suspicion'}: {against}."
+    if ruling.action == "fail":
+        return f"The candidate failed: {sentences.accusation(first, case.evidence, case.threshold)}."
+    suspicion = f"suspicion {sentences.evidence(case.suspicion)}"
+    against = sentences.accusation(first, case.evidence, case.threshold, beside=f"{suspicion}, ")
+    return f"The candidate is under suspicion: {against}."
 
 
 def _numbers(finding: Finding) -> str:

@@ -71,7 +71,7 @@ class Reason(StrEnum):
     SPLIT = "split"  # hold: the observed share is not the one asked for
     SHARED_INCIDENT = "shared_incident"  # hold: both got worse together
     RECOVERED = "recovered"  # hold, only while retreated: the suspicion is over, go back to the step's share
-    SUSPICION = "suspicion"  # retreat, or stay retreated: E >= 1
+    SUSPICION = "suspicion"  # retreat, or stay retreated
     REGRESSION = "regression"  # fail: E >= 1/alpha
     HARD_GUARD = "hard_guard"  # fail: half of the candidate's requests are bad, two blocks in a row
     MAXIMUM = "maximum"  # fail (or hold, where stable is above it too): above the policy's `max`
@@ -124,5 +124,6 @@ class Verdict:
     requests: Pair  # in this step, as far as the verdict saw
     first_bad: int | None  # the minute at which the change point puts the fault, where there is suspicion
     harmed: float  # excess bad requests of the candidate so far
+    suspicion: float = 0.0  # of the loudest check: the share is cut at `decision.SUSPICION`
     late: int = 0  # rows that came after their minute was closed; they changed nothing
     notes: tuple[str, ...] = ()  # what else a reader should know, one sentence each

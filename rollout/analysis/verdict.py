@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rollout.analysis.decision import Case, Ruling, decide
-from rollout.analysis.findings import Look, combined, culprits, findings_of, harmed, process_of
+from rollout.analysis.findings import Look, combined, culprits, findings_of, harmed, process_of, suspects
 from rollout.analysis.fold import advance, criteria_of
 from rollout.analysis.guards import uneven_load
 from rollout.analysis.judgement import Judgement, SourceState
@@ -75,6 +75,7 @@ def case_of(judgement: Judgement, *, policy: Policy, stage: Stage, series: Seque
         series=by_source.get(deciding.criteria.source),
         evidence=combined(looks),
         culprits=tuple(culprits(looks)),
+        suspects=suspects(looks),
         threshold=1.0 / judgement.alpha,
         resumed_at=judgement.resumed_at,
         now=now,
@@ -101,6 +102,7 @@ def _verdict(case: Case, ruling: Ruling) -> Verdict:
         requests=Pair(baseline=state.step_baseline, candidate=state.step_candidate),
         first_bad=_first_bad(case, ruling),
         harmed=max(0.0, harmed(case.looks, ruling.marked)),
+        suspicion=case.suspicion,
         late=sum(look.closed.late for look in case.looks),
         notes=tuple(note for note in (uneven, _blind_comparison(case)) if note),
     )

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.analysis.engine import Processes
+from rollout.analysis import evidence
+from rollout.analysis.engine import Processes, likelihood
 from rollout.analysis.evidence import Counts, Margin, Process, planned
 
 MARGINS = (Margin(1.2, 0.001), Margin(1.0, 0.001), Margin(1.2, 0.0))
@@ -40,14 +41,29 @@ def test_the_engine_agrees_with_the_scalar_evidence(
             for r in range(rollouts):
                 counts = Counts(float(z[c, r]), float(m[c, r]), float(x[c, r]), float(n[c, r]))
                 scalar[c][r] = scalar[c][r].after(counts, margin, tuning, minute=minute, prove=bool(prove[r]))
-    ours, not_worse, tau = engine.evidence(), engine.not_worse(), engine.tau()
+    ours, not_worse, suspicion, tau = engine.evidence(), engine.not_worse(), engine.suspicion(), engine.tau()
     for c in range(len(MARGINS)):
         for r in range(rollouts):
             process = scalar[c][r]
             assert ours[c, r] == pytest.approx(process.evidence(tuning.horizon), rel=1e-9)
             assert not_worse[c, r] == pytest.approx(process.not_worse(), rel=1e-9)
+            assert suspicion[c, r] == pytest.approx(process.suspicion(), rel=1e-9)
             assert tau[c, r] == pytest.approx(process.noise.tau(tuning.tau), rel=1e-9)
             assert engine.blocks[c, r] == process.blocks
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 1.0))
+@settings(max_examples=30, deadline=None)
+def test_a_single_block_is_as_likely_in_arrays(seed: int, tau: float) -> None:
+    rng = np.random.default_rng(seed)
+    m, n = rng.integers(0, 5000, (2, 3, 4)).astype(float) * (rng.random((2, 3, 4)) < 0.9)
+    z, x = np.floor(m * rng.random((3, 4))), np.floor(n * rng.random((3, 4)))
+    ratio, allowance = (np.array([[getattr(margin, name)] for margin in MARGINS]) for name in ("ratio", "allowance"))
+    found = likelihood(z, m, x, n, ratio=ratio, allowance=allowance, tau=np.full((3, 4), tau))
+    for c, margin in enumerate(MARGINS):
+        for r in range(4):
+            counts = Counts(z[c, r], m[c, r], x[c, r], n[c, r])
+            assert found[c, r] == pytest.approx(evidence.likelihood(counts, margin, tau), rel=1e-8)
 
 
 def test_rollouts_that_are_done_leave_the_others_as_they_are() -> None:

@@ -1,6 +1,6 @@
 """Evidence: what one block says, what many say, and what is promised about both."""
 
-from math import exp, isfinite
+from math import exp, inf, isfinite
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_at_the_margin_a_block_is_expected_to_say_nothing(bad: int, m: int, n: i
     gains = [log_ratios(Counts(bad - x, m, x, n), EXACT, tau) for x in xs]
     plain = [sum(p * exp(gain[k]) for p, gain in zip(chances, gains, strict=True)) for k in range(len(MULTIPLES))]
     assert plain == pytest.approx([1.0] * len(MULTIPLES), rel=1e-6)
-    capped = [bounded(gain, TUNING, cautious=False) for gain in gains]
+    capped = [bounded(gain, TUNING, most=inf) for gain in gains]
     for k in range(len(WORSE)):
         assert sum(p * exp(gain[k]) for p, gain in zip(chances, capped, strict=True)) <= 1 + 1e-6
 
@@ -80,8 +80,8 @@ def test_at_the_margin_a_block_is_expected_to_say_nothing(bad: int, m: int, n: i
 def test_more_bad_requests_never_speak_for_the_candidate(counts: Counts, more: int, tau: float) -> None:
     counts = counts._replace(n=counts.n + more)
     worse = counts._replace(x=counts.x + more)
-    before = bounded(log_ratios(counts, USUAL, tau), TUNING, cautious=False)
-    after = bounded(log_ratios(worse, USUAL, tau), TUNING, cautious=False)
+    before = bounded(log_ratios(counts, USUAL, tau), TUNING, most=inf)
+    after = bounded(log_ratios(worse, USUAL, tau), TUNING, most=inf)
     rounding = 1e-4  # lgamma of numbers near 1e9 and above cancels to about 1e-5
     assert all(high >= low - rounding for low, high in zip(before, after, strict=True))
 

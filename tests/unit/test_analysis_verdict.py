@@ -1,5 +1,6 @@
 """Verdicts: what the judge says in each situation, and that saying it twice changes nothing."""
 
+import json
 from dataclasses import asdict, replace
 from itertools import pairwise
 from math import isfinite
@@ -9,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from rollout.analysis.cells import Cell
+from rollout.analysis.evidence import Process
 from rollout.analysis.verdict import Judgement, Pair, Reason, Series, Stage, Verdict, begin, judge
 from rollout.policy import Checks
 from tests.support.judging import START, cell, logs, look, policy, stage, without_durations
@@ -150,9 +152,35 @@ def test_one_bad_minute_never_fails_a_rollout() -> None:
         assert verdict.action != "fail"
 
 
-def test_the_first_block_is_no_suspicion() -> None:
-    _, verdict = look(RETREATING, minutes(GOOD_STABLE, 1), minutes(cell(50, bad=50), 1), history=HISTORY)
+def test_a_single_block_retreats_only_when_it_is_loud_and_never_fails() -> None:
+    _, verdict = look(RETREATING, minutes(GOOD_STABLE, 1), minutes(cell(95, bad=5), 1), history=HISTORY)
     assert (verdict.action, verdict.reason) == ("hold", Reason.BAKE)
+    _, verdict = look(RETREATING, minutes(GOOD_STABLE, 1), minutes(cell(50, bad=50), 1), history=HISTORY)
+    assert (verdict.action, verdict.reason) == ("retreat", Reason.SUSPICION)
+    assert verdict.suspicion >= 40 > verdict.threshold > verdict.evidence
+    _, verdict = look(HOLDING, minutes(GOOD_STABLE, 1), minutes(cell(50, bad=50), 1), history=HISTORY)
+    assert (verdict.action, verdict.reason) == ("hold", Reason.BAKE)
+
+
+def test_a_burst_that_passed_does_not_fail_a_retreat_however_loud_it_was() -> None:
+    loud, calm, bad = cell(70, bad=30), cell(99, bad=1), cell(94, bad=6)
+    rested = stage(retreated_since=START, since=START + 4, traffic=2)
+    for then, action in ((calm, "retreat"), (bad, "fail")):
+        candidate = {START + i: loud if i < 4 else then for i in range(8)}
+        _, verdict = look(RETREATING, minutes(GOOD_STABLE, 8), candidate, at=rested, history=HISTORY)
+        assert verdict.evidence >= verdict.threshold
+        assert verdict.action == action
+
+
+def test_a_retreat_that_stays_loud_for_long_fails_even_without_minutes_of_its_own() -> None:
+    candidate = minutes(cell(85, bad=15), 4)
+    rested = stage(retreated_since=START + 4, since=START + 60, traffic=2)
+    shown = {"at": rested, "history": HISTORY}
+    judgement, verdict = look(RETREATING, minutes(GOOD_STABLE, 30), candidate, **shown)
+    assert (verdict.action, verdict.reason) == ("retreat", Reason.SUSPICION)
+    series = logs(minutes(GOOD_STABLE, 44), candidate, history=HISTORY)
+    _, verdict = judge(judgement, policy=RETREATING, stage=rested, series=[series], now=START + 44)
+    assert (verdict.action, verdict.reason) == ("fail", Reason.REGRESSION)
 
 
 def test_the_hard_guard_fails_after_two_blocks_in_a_row() -> None:
@@ -521,7 +549,18 @@ def test_a_judgement_survives_json_exactly() -> None:
     stored = TypeAdapter(Judgement)
     assert stored.validate_json(stored.dump_json(judgement)) == judgement
     with pytest.raises(ValueError, match="version 99"):
-        Judgement.load(judgement.dump().replace('"version":1', '"version":99'))
+        Judgement.load(judgement.dump().replace('"version":2', '"version":99'))
+
+
+def test_a_judgement_of_the_version_before_is_read() -> None:
+    judgement, _ = look(RETREATING, minutes(GOOD_STABLE, 3), minutes(GOOD, 3), history=HISTORY)
+    plain = json.loads(judgement.dump())
+    plain["version"] = 1
+    for check in plain["sources"]["logs"]["checks"].values():
+        check[0].pop()  # it did not know suspicions
+    loaded = Judgement.load(json.dumps(plain))
+    before, after = (one.sources["logs"].checks["error_rate"].process for one in (judgement, loaded))
+    assert after == before._replace(rising=Process().rising)
 
 
 def test_fresh_evidence_after_a_fail_has_half_the_budget() -> None:
