@@ -1,30 +1,38 @@
 """What would have changed a verdict: how many bad requests fewer or more, how much more margin.
 
-The rule: it is found by weighing the same blocks again with those numbers changed and nothing else, never by a formula of
-its own. Where the blocks do not give back the evidence that was told, nothing is said.
+The rule: the judge itself is asked again, over the same minutes with those numbers changed and nothing else; there is no
+formula beside it. Where it gives another answer with nothing changed, nothing is said.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from math import ceil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, isclose
+from typing import TypeVar
 
 from rollout.analysis import sentences
-from rollout.analysis.bounds import surely_above
-from rollout.analysis.decision import DOUBT, SUSPICION, Case
-from rollout.analysis.judgement import CheckState
+from rollout.analysis.altered import Change, altered, fewer_bad, more_bad, taken
+from rollout.analysis.checks import Check
+from rollout.analysis.decision import Case, Ruling, decide
+from rollout.analysis.fold import criteria_of
 from rollout.analysis.replay import Judged
 from rollout.analysis.terms import Finding, Reason
 from rollout.analysis.verdict import case_of
-from rollout.analysis.weighing import Weighed, weigh
 from rollout.policy import Policy
 
-#: What the evidence would have had to stay below, by what was decided on it, and what would have been otherwise then.
-_ENDS: dict[Reason, str] = {
+#: What a verdict that speaks against the candidate would have been without it.
+_WITHOUT: dict[Reason, str] = {
     Reason.REGRESSION: "would not have failed",
+    Reason.HARD_GUARD: "would not have failed",
+    Reason.MAXIMUM: "would not have failed",
     Reason.SUSPICION: "would not have been under suspicion",
     Reason.DOUBT: "would not have been held in doubt",
 }
+#: Increases as a policy may write them, in two figures: points of requests, and parts of stable's latency.
+_POINTS = [
+    figure * 10.0**power for power in (-5, -4, -3, -2) for figure in range(10, 100) if figure * 10.0**power <= 0.5
+]
+_GROWTH = [figure * 10.0**power for power in (-3, -2, -1) for figure in range(10, 100) if figure * 10.0**power <= 10.0]
+_T = TypeVar("_T")
 
 
 def what_if(judged: Judged, policy: Policy, *, candidate: str) -> tuple[str, ...]:
@@ -32,138 +40,169 @@ def what_if(judged: Judged, policy: Policy, *, candidate: str) -> tuple[str, ...
 
     `candidate` is the deployment's name.
     """
-    case = case_of(judged.judgement, policy=policy, stage=judged.stage, series=judged.series, now=judged.now)
-    told = _WhatIf(judged=judged, case=case, name=candidate)
-    reason = judged.verdict.reason
-    if reason in _ENDS:
-        return tuple(told.less(reason))
-    if judged.verdict.action == "pass":
-        return tuple(told.more())
-    ways: dict[Reason, Callable[[], Iterator[str]]] = {
-        Reason.HARD_GUARD: told.half,
-        Reason.MAXIMUM: told.below_maximum,
-        Reason.REQUESTS: told.requests,
-        Reason.BAKE: told.minutes,
-    }
-    return tuple(ways[reason]()) if reason in ways else ()
+    asked = _Asked(judged=judged, policy=policy, name=candidate)
+    verdict = judged.verdict
+    if not asked.answers():
+        return ()
+    if verdict.reason in _WITHOUT:
+        return tuple(asked.less())
+    if verdict.action == "pass":
+        return tuple(asked.more())
+    return tuple(asked.missing())
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WhatIf:
-    judged: Judged
-    case: Case
-    name: str
+class _Asked:
+    """The judge, asked again about one look."""
 
-    def less(self, reason: Reason) -> Iterator[str]:
-        """Fewer bad requests, or a wider margin, for the check that speaks the loudest."""
-        limit = {Reason.REGRESSION: self.case.threshold, Reason.SUSPICION: SUSPICION}.get(reason, DOUBT)
-        blamed = self._loudest()
-        if blamed is None or self.case.evidence < limit:
-            return
-        finding, weighed = blamed
-        share = weighed.room(limit)
-        if share is None:
-            yield f"No change to {sentences.label(finding.check)} alone: other checks or sources say the same."
-            return
-        since = weighed.since
-        fewer = weighed.fewer(share, since)
-        ways = []
-        if fewer is not None:
-            bad = round(sum(block.counts.x for block in weighed.blocks if block.minute >= since))
-            what = _bad(finding)
-            ways.append(
-                f"{sentences.number(fewer)} fewer {what} on {self.name} ({sentences.number(bad - fewer)} instead of "
-                f"{sentences.number(bad)})"
-            )
-        wider = weighed.wider(share)
-        if wider is not None:
-            ways.append(
-                f"`{finding.check}: {{max_increase: {_written(finding, wider)}}}` instead of "
-                f"{_written(finding, finding.margin)}"
-            )
+    judged: Judged
+    policy: Policy
+    name: str  # the candidate's
+
+    def answers(self) -> bool:
+        """With nothing changed the judge says what it said."""
+        case, ruling = self._again()
+        verdict = self.judged.verdict
+        same = (ruling.action, ruling.reason) == (verdict.action, verdict.reason)
+        return same and isclose(case.evidence, verdict.evidence, rel_tol=1e-6)
+
+    def less(self) -> Iterator[str]:
+        """Fewer bad requests, or a wider bound, for the check that speaks the loudest."""
+        finding = self._loudest()
+        ways = [way for way in (self._fewer(finding), self._wider(finding)) if way]
         if ways:
-            yield f"With {', or with '.join(ways)}, it {_ENDS[reason]} at this look."
+            yield f"With {', or with '.join(ways)}, it {_WITHOUT[self.judged.verdict.reason]} at this look."
 
     def more(self) -> Iterator[str]:
-        """How many more bad requests in the step would have been too many for a pass."""
-        source = self.case.deciding.criteria.source
-        ends = [(SUSPICION, "under suspicion")] if self.case.retreats else [(DOUBT, "held in doubt")]
-        ends.append((self.case.threshold, "a fail"))
+        """How many more bad requests in the step would have been too many for a pass, by check."""
+        source = self._again()[0].deciding.criteria.source
         for finding in self.judged.verdict.findings:
-            weighed = weigh(finding, self.case, self.judged.series) if finding.source == source else None
-            if weighed is None:
+            if finding.source != source or not finding.candidate.n:
                 continue
-            rooms = [(weighed.room(limit), end) for limit, end in ends]
-            found = [(weighed.more(room, self.judged.stage.since), end) for room, end in rooms if room is not None]
-            told = [f"{sentences.number(count)} for it to be {end}" for count, end in found if count is not None]
+            counts = [self._extra(finding, passes) for passes in (_passes, _stays_below)]
+            words = ("not to pass", "to be evidence that fails")
+            told = [f"{sentences.number(n)} {word}" for n, word in zip(counts, words, strict=True) if n is not None]
             if told:
                 yield (
                     f"{sentences.capital(sentences.label(finding.check))}: it would have taken about this many more "
                     f"{_bad(finding)} on {self.name} in this step: {', '.join(told)}."
                 )
 
-    def half(self) -> Iterator[str]:
-        """The hard guard looks at the last two blocks: one of them under a half is enough."""
-        for finding in self.judged.verdict.findings:
-            state = self._state(finding)
-            if finding.action == "fail" and state is not None and state.recent:
-                x, n = state.recent[-1].x, state.recent[-1].n
-                fewer = round(x) - ceil(n / 2) + 1
-                yield (
-                    f"With {sentences.number(fewer)} fewer bad requests on {self.name} in the last minute ({round(x)} of "
-                    f"{round(n)}), it would not have failed at this look."
-                )
+    def missing(self) -> Iterator[str]:
+        """What a hold still waits for, where that is a number."""
+        state = self._again()[0].deciding.closed
+        if self.judged.verdict.reason is Reason.REQUESTS:
+            wanted = sentences.number(self.policy.min_requests - state.step_candidate)
+            yield f"With {wanted} more requests on {self.name} in this step, it could have been judged."
+        if self.judged.verdict.reason is Reason.BAKE:
+            left = self.judged.stage.bake - state.step_blocks
+            minutes = f"{left} more judged minute{'' if left == 1 else 's'}"
+            yield f"With {minutes} and nothing else changed, the bake would be over."
 
-    def below_maximum(self) -> Iterator[str]:
-        """As many fewer as leave it unsure whether the `max` is kept."""
-        for look in self.case.looks:
-            for check in look.criteria.checks:
-                over = look.seen.checks.get(check.name, CheckState()).over
-                limit = check.limit
-                if limit is not None and surely_above(over.x, over.n, limit):
-                    fewer = _least(partial(_unsure, over.x, over.n, limit), ceil(over.x))
-                    yield (
-                        f"With {sentences.number(fewer)} fewer {'bad' if check.quantile is None else 'slow'} requests on "
-                        f"{self.name} in this step, its {check.label} would not surely have been above the `max`."
-                    )
+    # --- the ways
 
-    def requests(self) -> Iterator[str]:
-        """What the policy asks for, less what there was."""
-        missing = self.case.policy.min_requests - self.case.deciding.closed.step_candidate
-        yield f"With {sentences.number(missing)} more requests on {self.name} in this step, it could have been judged."
+    def _fewer(self, finding: Finding) -> str | None:
+        changed = fewer_bad(self.judged, finding, self._check(finding), self._since(finding))
+        least = _least(range(1, ceil(changed.most) + 1), lambda count: self._other(changed, count / changed.most))
+        if least is None:
+            return None
+        left = sentences.number(max(0.0, changed.bad - least))
+        bad = sentences.number(changed.bad)
+        return f"{sentences.number(least)} fewer {_bad(finding)} on {self.name} ({left} instead of {bad})"
 
-    def minutes(self) -> Iterator[str]:
-        """The bake is not over."""
-        left = self.judged.stage.bake - self.case.deciding.closed.step_blocks
-        yield f"With {left} more judged minute{'' if left == 1 else 's'} and nothing else changed, the bake would be over."
+    def _wider(self, finding: Finding) -> str | None:
+        """The next bound, as a policy would write it, that would not have been crossed."""
+        reason = self.judged.verdict.reason
+        if reason is Reason.HARD_GUARD:
+            return None
+        if reason is Reason.MAXIMUM:
+            return self._higher(finding)
+        wider = [one for one in (_POINTS if finding.unit == "share" else _GROWTH) if one > finding.margin * 1.001]
+        found = _least(wider, lambda increase: self._otherwise(finding, max_increase=increase))
+        if found is None:
+            return None
+        unit = "pp" if finding.unit == "share" else "%"
+        return (
+            f"`{finding.check}: {{max_increase: {100 * found:.4g}{unit}}}` instead of {100 * finding.margin:.4g}{unit}"
+        )
 
-    def _loudest(self) -> tuple[Finding, Weighed] | None:
-        """The check that carries most of the evidence, and its blocks."""
-        found = [(finding, weigh(finding, self.case, self.judged.series)) for finding in self.judged.verdict.findings]
-        known = [(finding, weighed) for finding, weighed in found if weighed is not None]
-        return max(known, key=lambda item: item[1].look.part(item[1].check), default=None)
+    def _higher(self, finding: Finding) -> str | None:
+        old = finding.maximum or 0.0
+        if finding.unit == "share":
+            found = _least([one / 1000 for one in range(1, 1001) if one / 1000 > old], self._with_max(finding))
+            return None if found is None else f"`max: {100 * found:.4g}%` instead of {100 * old:.4g}%"
+        slower = _least(range(int(old) + 1, 20 * int(old) + 2), self._with_max(finding))
+        return None if slower is None else f"`max: {slower}ms` instead of {old:.0f}ms"
 
-    def _state(self, finding: Finding) -> CheckState | None:
-        looks = [look for look in self.case.looks if look.criteria.source == finding.source]
-        return looks[0].seen.checks.get(finding.check) if looks else None
+    def _with_max(self, finding: Finding) -> Callable[[float], bool]:
+        return lambda most: self._otherwise(finding, max=most)
+
+    def _extra(self, finding: Finding, holds: Callable[[Case, Ruling], bool]) -> int | None:
+        """The least number of further bad requests, evenly over the step, with which it does not hold any more."""
+        changed = more_bad(self.judged, finding, self._check(finding), self.judged.stage.since)
+
+        def broken(count: int) -> bool:
+            return not holds(*self._again(changed.by(count / changed.most)))
+
+        return _least(range(1, int(changed.most) + 1), broken)
+
+    # --- asking
+
+    def _again(self, judged: Judged | None = None, policy: Policy | None = None) -> tuple[Case, Ruling]:
+        """The case over all minutes, taken in at once, and the ruling on it."""
+        look = judged or self.judged
+        fresh = replace(self.judged.judgement, sources={})
+        case = case_of(fresh, policy=policy or self.policy, stage=look.stage, series=look.series, now=look.now)
+        return case, decide(case)
+
+    def _other(self, changed: Change, part: float) -> bool:
+        return self._differs(self._again(changed.by(part))[1])
+
+    def _otherwise(self, finding: Finding, **changes: float) -> bool:
+        return self._differs(self._again(policy=altered(self.policy, finding.check, **changes))[1])
+
+    def _differs(self, ruling: Ruling) -> bool:
+        verdict = self.judged.verdict
+        if verdict.action == "fail":
+            return ruling.action != "fail"
+        return (ruling.action, ruling.reason) != (verdict.action, verdict.reason)
+
+    def _loudest(self) -> Finding:
+        """The check that carries the verdict; where none is marked, the one that carries most of the evidence."""
+        findings = self.judged.verdict.findings
+        blamed = [finding for finding in findings if finding.action in {"fail", "retreat"}]
+        return max(blamed or findings, key=lambda finding: finding.evidence * finding.weight)
+
+    def _check(self, finding: Finding) -> Check:
+        criteria = criteria_of(self.policy)[finding.source]
+        return next(check for check in criteria.checks if check.name == finding.check)
+
+    def _since(self, finding: Finding) -> int:
+        """The minute since which the requests speak for a fault; of the hard guard's minutes, the last one is enough."""
+        if self.judged.verdict.reason is Reason.HARD_GUARD:
+            shown = next(one for one in self.judged.series if one.source == finding.source)
+            return max(taken(shown))
+        found = self.judged.verdict.first_bad
+        return self.judged.stage.started if found is None else found
 
 
-def _unsure(bad: float, n: float, limit: float, fewer: int) -> bool:
-    return not surely_above(bad - fewer, n, limit)
+def _passes(_case: Case, ruling: Ruling) -> bool:
+    return ruling.action == "pass"
 
 
-def _least(holds: Callable[[int], bool], high: int) -> int:
-    """The same for whole numbers."""
-    low = 0
+def _stays_below(case: Case, _ruling: Ruling) -> bool:
+    return case.evidence < case.threshold
+
+
+def _least(choices: Sequence[_T], holds: Callable[[_T], bool]) -> _T | None:
+    """The first of rising choices for which it holds, given that it then holds for all after it; None if for none."""
+    if not choices or not holds(choices[-1]):
+        return None
+    low, high = 0, len(choices) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return high
-
-
-def _written(finding: Finding, increase: float) -> str:
-    """As a policy writes it."""
-    return f"{100 * increase:.4g}{'pp' if finding.unit == 'share' else '%'}"
+        low, high = (low, middle) if holds(choices[middle]) else (middle + 1, high)
+    return choices[high]
 
 
 def _bad(finding: Finding) -> str:

@@ -27,7 +27,7 @@ def explain(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Explain the last verdict: its numbers, and what would have changed it."""
+    """Explain a verdict: its numbers, and what would have changed it."""
     path = rollout_path(handle(endpoint, name, verb="explain"), "explain")
     view = daemon(config).get(path, workspace=workspace, step=step)
     if output is Output.JSON:

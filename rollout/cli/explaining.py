@@ -13,7 +13,6 @@ from rollout.cli.render import ACTIONS, View, allowed, measured, weighed
 from rollout.cli.terminal import Look, cells, fold, table
 from rollout.cli.words import THIN, clock_time, maybe, moment, number, percent
 
-SUSPICION = 1.0  # evidence from which a candidate is under suspicion
 ACTION_WORDS: Mapping[str, str] = {"pass": "Passed", "hold": "Held", "retreat": "Retreated", "fail": "Failed"}
 #: kind of a moment -> icon, style, words
 MOMENTS: Mapping[str, tuple[str, str, str]] = {
@@ -118,7 +117,7 @@ def _evidence(view: View, look: Look, zone: tzinfo | None) -> list[str]:
         Bar(at=moment(point["at"]), value=float(point["evidence"]), mark=marks[str(index)])
         for index, point in enumerate(points)
     ]
-    lines = {SUSPICION: "suspicion", threshold: "fails"}
+    lines = {threshold: "fails"}
     legend = _legend(points)
     return [look.paint(title, "quiet"), *chart(bars, lines, look, zone=zone), *([legend] if legend else [])]
 
@@ -150,8 +149,6 @@ def _moment(one: View, view: View, look: Look, now: datetime, zone: tzinfo | Non
     icon, style, words = MOMENTS.get(one["kind"], ("·", "quiet", str(one["kind"])))
     stamp = clock_time(moment(one["at"]), today=now, zone=zone, seconds=True)
     told = words
-    if one["kind"] == "suspected":
-        told = f"{words}: {one['sentence'].partition(': ')[2].rstrip('.')}"
     if one["kind"] == "decided":
         told = f"{words}: {view['verdict']['action']}, evidence {weighed(view['verdict']['evidence'])}"
     indent = " " * (len(stamp) + 4)

@@ -11,9 +11,7 @@ from itertools import pairwise
 
 from pydantic import TypeAdapter
 
-from rollout.analysis import sentences
 from rollout.analysis.bounds import quantile_interval, share_interval
-from rollout.analysis.decision import SUSPICION
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.findings import Look, shown_by
 from rollout.analysis.replay import Judged, replay
@@ -173,12 +171,14 @@ def _moments(points: Sequence[Point], history: Sequence[Event], *, final: bool) 
             Moment(at=began, kind="fault_began", sentence="From this minute on, the requests speak for a fault.")
         )
     for before, point in pairwise([None, *points]):
-        low = before is None or before.verdict.evidence < SUSPICION
-        if point and low and point.verdict.evidence >= SUSPICION:
-            told = f"Suspected: the evidence reached {sentences.evidence(point.verdict.evidence)}."
-            found.append(Moment(at=point.at, kind="suspected", sentence=told))
+        if point and _suspected(point) and not (before and _suspected(before)):
+            found.append(Moment(at=point.at, kind="suspected", sentence=point.verdict.sentence))
     found.append(Moment(at=last.at, kind="decided", sentence=last.verdict.sentence))
     return sorted(found, key=lambda moment: (moment.at, moment.kind in _TOLD))
+
+
+def _suspected(point: Point) -> bool:
+    return point.verdict.reason in {Reason.SUSPICION, Reason.REGRESSION}
 
 
 def _told(history: Sequence[Event]) -> Iterator[Moment]:
