@@ -81,9 +81,9 @@ def _pause_on_fail(story: Story, verdict: Verdict) -> None:
         story,
         "regression",
         f"Paused on a regression, as the policy says. {verdict.sentence} {ways}",
-        details=sentences.explained(story.rollout, story.now),
         told=("left_alone",),
     )
+    story.explain()
 
 
 def _while_retreated(story: Story, facts: Facts, verdict: Verdict) -> None:

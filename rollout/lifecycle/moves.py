@@ -183,7 +183,6 @@ def roll_back(story: Story, cause: str, sentence: str, *, ending: Phase = Phase.
         Phase.ROLLING_BACK,
         sentence,
         severity=Severity.ACTION,
-        details=sentences.explained(story.rollout, story.now),
         share=0,
         ending=ending,
         step_since=None,
@@ -194,6 +193,7 @@ def roll_back(story: Story, cause: str, sentence: str, *, ending: Phase = Phase.
         **NO_RETREAT,
         **NO_HOLD,
     )
+    story.explain()
 
 
 def halt(story: Story, sentence: str) -> None:
@@ -204,8 +204,8 @@ def halt(story: Story, sentence: str) -> None:
         f"Halted, act now: {sentence} Traffic was left as it is ({shown_split(story)}). Mend or replace {rollout.stable}, or "
         f"set the traffic by hand with `az ml online-endpoint update`; then start a new rollout.",
         severity=Severity.PAGE,
-        details=sentences.explained(rollout, story.now),
     )
+    story.explain()
 
 
 def shown_split(story: Story) -> Split | str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from rollout.lifecycle import sentences
 from rollout.lifecycle.phases import TRANSITIONS, Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import Command, CommandResult, Event, Severity
@@ -57,7 +58,6 @@ class Story:
         sentence: str,
         *,
         severity: Severity | None = None,
-        details: Mapping[str, object] | None = None,
         **changes: Any,
     ) -> None:
         """Go to another phase, with its sentence; the event's kind is the phase's name."""
@@ -68,7 +68,11 @@ class Story:
             changes = {"phase_since": self.now, "told": (), **changes}
         after = replace(before, phase=phase, **changes)
         self.rollout = _with_deadline_clock(after, self.now)
-        self.tell(phase.value, sentence, severity, details)
+        self.tell(phase.value, sentence, severity)
+
+    def explain(self) -> None:
+        """Give the newest event all that is known now as its details: after the move that it tells."""
+        self.events[-1] = replace(self.events[-1], details=sentences.explained(self.rollout, self.now))
 
     def answer(self, command: Command, *, accepted: bool, sentence: str) -> None:
         """Tell the author of a command what became of it."""
