@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rollout.lifecycle.sentences import number
+from rollout.analysis.sentences import number
 from rollout.world import Alert, Severity
 
 _CHECKS = {"error_rate": "Errors", "client_errors": "Client errors"}
