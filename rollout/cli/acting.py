@@ -49,18 +49,27 @@ def start(
 ) -> None:
     """Start a rollout."""
     client = daemon(config)
-    view = client.post("/v1/rollouts", {"policy": _policy(policy), "candidate": candidate, **who()})
+    view = client.post("/v1/rollouts", {"policy": policy_body(policy), "candidate": candidate, **who()})
     path = rollout_path(str(view["endpoint"]))
     if wait:
         raise typer.Exit(follow(client, path, view["workspace"], quiet=True, wait=True, timeout=timeout, output=output))
-    show(view, [*render.status(view, look_of(sys.stdout)), "", _hint(view)], output)
+    show(view, [*render.status(view, look_of(sys.stdout)), *_plan(view), "", _hint(view)], output)
+
+
+def _plan(view: Any) -> list[str]:
+    """What the rollout will see and take, where the daemon knows the endpoint's traffic."""
+    if not view.get("plan"):
+        return []
+    from rollout.cli.plan_view import short
+
+    return ["", *short(view["plan"], look_of(sys.stdout))]
 
 
 def _hint(view: Any) -> str:
     return f"Watch it: rollout watch {view['endpoint']}"
 
 
-def _policy(word: str) -> dict[str, str]:
+def policy_body(word: str) -> dict[str, str]:
     """A file is sent as text with its name; anything else is a name that the daemon knows."""
     path = Path(word)
     if not path.is_file():

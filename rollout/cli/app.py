@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, evidence, importing, reading
+from rollout.cli import acting, evidence, importing, planning, reading
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 
 COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
+    ("plan", planning.plan),
     ("start", acting.start),
     ("list", reading.list_rollouts),
     ("get", reading.get),

@@ -86,8 +86,9 @@ def _how_to_start() -> str:
 class Client:
     """One daemon. Every method raises an error of `rollout.errors` with the daemon's own sentence."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, timeout: float = TIMEOUT) -> None:
         self._target = target
+        self._timeout = timeout  # seconds for one answer
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON answer of a read; queries that are None are left out."""
@@ -102,7 +103,7 @@ class Client:
         import http.client  # 20 ms that `lint` and `--help` do without
 
         address = urlsplit(self._target.address)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=self._timeout)
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
         payload = None if body is None else json.dumps(body).encode()
         if payload is not None:
@@ -129,7 +130,7 @@ class Client:
 
     def _silence(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"The daemon at {self._target.address} did not answer within {TIMEOUT:.0f} s."
+            return f"The daemon at {self._target.address} did not answer within {self._timeout:.0f} s."
         if isinstance(error, ConnectionRefusedError):
             return f"No daemon answers at {self._target.address}. {_how_to_start()}"
         return f"No daemon answers at {self._target.address} ({type(error).__name__}: {error}). {_how_to_start()}"

@@ -21,6 +21,7 @@ from rollout.clock import WallClock
 from rollout.collector import Collector, SourceStatus, WorkspaceSources
 from rollout.daemon.health import DaemonHealth
 from rollout.daemon.jobs import Job, seconds
+from rollout.daemon.past import Past
 from rollout.daemon.policies import PolicyBook
 from rollout.daemon.pools import Pool
 from rollout.daemon.site import Site
@@ -125,6 +126,7 @@ class _Builder:
             wake=self._dispatcher.wake,
             started=self._look_now,
             new_id=new_id,
+            past=Past(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
         )
         return Parts(
             store=self._store,

@@ -130,12 +130,16 @@ def _about_requests(policy: Policy, stretches: Sequence[Stretch]) -> Iterator[Co
 
 
 def _steps(stretches: Sequence[Stretch]) -> str:
-    names = " and ".join(str(stretch.step + 1) for stretch in stretches)
+    names = _joined([str(stretch.step + 1) for stretch in stretches])
     return f"Step {names} shows" if len(stretches) == 1 else f"Steps {names} show"
 
 
 def _requests(stretches: Sequence[Stretch]) -> str:
-    return " and ".join(f"{stretch.requests:.0f}" for stretch in stretches)
+    return _joined([f"{stretch.requests:.0f}" for stretch in stretches])
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _then(then: str) -> str:
@@ -208,7 +212,10 @@ def _shapes(policy: Policy) -> list[tuple[int, ...]]:
 
 def _try(policy: Policy, profile: Profile, shares: Sequence[int], bake: int) -> tuple[Policy, Plan]:
     bakes = [bake] * (len(shares) - 1) + [max(LAST_BAKE, min(bake, 60))]
-    known = {step.traffic: step.approve for step in policy.steps}
+    known = {step.traffic: step.approve for step in policy.steps if step.traffic > shares[0]}
+    asked = next((step.approve for step in policy.steps if step.approve), None)
+    if not any(known.get(share) for share in shares):
+        known[100] = asked  # a person's word stays, before the last step
     made = [Step(traffic=at, bake=long * MINUTE, approve=known.get(at)) for at, long in zip(shares, bakes, strict=True)]
     return _patient(policy, profile, made)
 

@@ -1,7 +1,8 @@
 """The FastAPI face: routes under /v1, health, a token, errors as RFC 9457 problems.
 
 The rule: loopback only; every route under /v1 needs the bearer token; an answer never shows a stack trace. Routes are
-plain functions (run in threads): they read the store for milliseconds and never wait for Azure.
+plain functions (run in threads): they read the store for milliseconds and never wait for Azure, but for /v1/plan, which may
+ask the logs within bounds (see `rollout.daemon.past`).
 """
 
 import hmac
@@ -18,8 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError, UnavailableError
+from rollout.policy import Policy
 from rollout.web import views
-from rollout.web.bodies import CommandBody, StartBody
+from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, StartBody
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
 
@@ -81,12 +83,8 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
     @router.post("/rollouts", status_code=201, tags=["rollouts"])
     def start(body: StartBody) -> views.Json:
         """Begin a rollout; 409 where the endpoint already has an active one."""
-        sent = body.policy
-        if sent.name is not None:
-            policy = service.policies.find(sent.name)
-        else:
-            policy = service.policies.parse(sent.text or "", file=sent.file)
-        return service.view(service.start(policy, candidate=body.candidate, by=body.by))
+        rollout = service.start(_sent(service, body.policy), candidate=body.candidate, by=body.by)
+        return {**service.view(rollout), "plan": service.plan_at_once(rollout)}
 
     @router.get("/rollouts", tags=["rollouts"])
     def list_rollouts(workspace: Workspace = None, active: bool = False, limit: Limit = 100) -> views.Json:
@@ -125,6 +123,12 @@ def _add_evidence(router: APIRouter, service: Service) -> None:
         return service.export(service.find(endpoint, workspace=workspace))
 
 
+def _sent(service: Service, sent: PolicyBody) -> Policy:
+    if sent.name is not None:
+        return service.policies.find(sent.name)
+    return service.policies.parse(sent.text or "", file=sent.file)
+
+
 def _add_commands(router: APIRouter, service: Service) -> None:
     @router.post("/rollouts/{endpoint}/commands", status_code=202, tags=["commands"])
     def submit(endpoint: str, body: CommandBody) -> views.Json:
@@ -156,6 +160,11 @@ def _add_rest(router: APIRouter, service: Service) -> None:
     def policies() -> views.Json:
         """The policy files that the daemon watches, with their mistakes."""
         return {"policies": [views.policy_view(found) for found in service.policies.listed()]}
+
+    @router.post("/plan", tags=["policies"])
+    def plan(body: PlanBody) -> views.Json:
+        """What a policy will see and take on its endpoint, from the endpoint's last hours; takes seconds."""
+        return service.plan(_sent(service, body.policy), hours=body.hours)
 
     @router.get("/deliveries", tags=["alerts"])
     def deliveries(

@@ -39,6 +39,13 @@ class StartBody(Body):
     origin: Annotated[Who, Field(description="From where")] = "api"
 
 
+class PlanBody(Body):
+    """Plan a rollout from the endpoint's last hours."""
+
+    policy: PolicyBody
+    hours: Annotated[int, Field(ge=1, le=30 * 24, description="How far back to look")] = 7 * 24
+
+
 class CommandBody(Body):
     """A wish of a person; the next tick answers it."""
 

@@ -10,14 +10,17 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Protocol
 
+from rollout.analysis.profile import Profile
 from rollout.errors import ConflictError, PolicyError, RefusedError
 from rollout.lifecycle import Rollout, eta, new_rollout
 from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
-from rollout.policy import Policy
+from rollout.lifecycle.planning import as_yaml, plan_of, proposal
+from rollout.policy import Policy, effective_yaml
 from rollout.ports import Clock, Delivery, Store
 from rollout.web import views
 from rollout.web.explaining import explain_view
+from rollout.web.plans import plan_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
 MAX_LISTED = 500
@@ -49,6 +52,16 @@ class World(Protocol):
         """How each source did: name, last success, last error, data lag (JSON values)."""
 
 
+class Past(Protocol):
+    """What the daemon can find out about an endpoint's last days."""
+
+    def profile(self, ref: EndpointRef, *, hours: int) -> Profile:
+        """Its traffic; asks Azure, within bounds. Raises UnavailableError or RefusedError."""
+
+    def at_once(self, ref: EndpointRef) -> Profile | None:
+        """What is known without asking anybody."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewCommand:
     """What a person asks of a rollout, before it is written down."""
@@ -75,7 +88,9 @@ class Service:
         wake: Callable[[], None],
         started: Callable[[EndpointRef], None],
         new_id: Callable[[], str],
+        past: Past | None = None,
     ) -> None:
+        self._past = past
         self.policies = policies
         self.world = world
         self._store = store
@@ -103,6 +118,23 @@ class Service:
         self._wake()
         self._started(ref)
         return rollout
+
+    def plan(self, policy: Policy, *, hours: int) -> views.Json:
+        """What the policy does on its endpoint, from the endpoint's last hours; waits for Azure. Raises RolloutError."""
+        ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
+        if self._past is None:
+            raise RefusedError("This daemon keeps no past of its endpoints: plan with --rps.")
+        plan = plan_of(policy, self._past.profile(ref, hours=hours))
+        base = self.policies.parse(f"endpoint_name: {policy.endpoint_name}\n", file="defaults")
+        better = proposal(policy, plan.profile)
+        text = as_yaml(better, base=base) if better else None
+        written = {"policy_yaml": effective_yaml(policy), "base_yaml": effective_yaml(base)}
+        return {**plan_view(policy, plan, proposal=text), **written}
+
+    def plan_at_once(self, rollout: Rollout) -> views.Json | None:
+        """The same from what is known without asking anybody; None where that is too little."""
+        profile = self._past.at_once(rollout.ref) if self._past else None
+        return plan_view(rollout.policy, plan_of(rollout.policy, profile)) if profile else None
 
     def _workspace_of(self, policy: Policy) -> str:
         known = ", ".join(self._workspaces)

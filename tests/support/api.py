@@ -17,8 +17,10 @@ from typing import Any
 import structlog
 import uvicorn
 
+from rollout.analysis.profile import Profile
 from rollout.clock import WallClock
 from rollout.daemon.policies import PolicyBook
+from rollout.errors import RefusedError
 from rollout.lifecycle import Facts, Phase, Rollout, advance
 from rollout.store import SqlStore, open_store
 from rollout.web.app import create_app
@@ -47,6 +49,24 @@ class SeenWorld:
 
 
 @dataclass
+class SeenPast:
+    """What is known of every endpoint's last days: filled by the test."""
+
+    known: Profile | None = None
+    stored: Profile | None = None
+    asked: list[tuple[EndpointRef, int]] = field(default_factory=list)
+
+    def profile(self, ref: EndpointRef, *, hours: int) -> Profile:
+        self.asked.append((ref, hours))
+        if self.known is None:
+            raise RefusedError(f"The logs show too few requests of {ref.name}.")
+        return self.known
+
+    def at_once(self, _ref: EndpointRef) -> Profile | None:
+        return self.stored
+
+
+@dataclass
 class ToldHealth:
     """Health as the test says."""
 
@@ -69,6 +89,7 @@ class LocalApi:
     service: Service
     world: SeenWorld
     health: ToldHealth
+    past: SeenPast
     policies: PolicyBook
     folder: Path
 
@@ -130,7 +151,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
     (folder / "token").write_text(TOKEN)
     (folder / "policies").mkdir()
     store = open_store(f"sqlite:///{folder / 'rollout.db'}", exclusive=True)
-    clock, world, health = WallClock(), SeenWorld(), ToldHealth()
+    clock, world, health, past = WallClock(), SeenWorld(), ToldHealth(), SeenPast()
     log = structlog.stdlib.get_logger()
     policies = PolicyBook(folder / "policies", defaults={}, channels=frozenset({"team-ml"}), clock=clock, log=log)
     numbers = itertools.count(1)
@@ -143,6 +164,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
         wake=lambda: None,
         started=lambda ref: None,
         new_id=lambda: f"id-{next(numbers)}",
+        past=past,
     )
     app = create_app(service, token=TOKEN, health=health, log=log)
     try:
@@ -153,6 +175,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
                 service=service,
                 world=world,
                 health=health,
+                past=past,
                 policies=policies,
                 folder=folder,
             )

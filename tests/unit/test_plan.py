@@ -3,14 +3,18 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from rollout.analysis.cells import Cell
+from rollout.analysis.forecast import HEALTHY, Fault
 from rollout.analysis.profile import DAY, HOURS, Profile, given, profile_of
+from rollout.lifecycle.forecast import simulate
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
+from rollout.lifecycle.rehearsal import Ended
 from rollout.lifecycle.timeline import WRITE, timeline
 from rollout.policy import Policy, parse_policy
 from rollout.web.plans import plan_view, profile_from, profile_view
@@ -124,6 +128,21 @@ def test_three_requests_a_minute_take_half_a_day_and_a_person() -> None:
     half, rest = better.steps
     assert (half.traffic, half.bake, rest.traffic) == (50, timedelta(hours=12), 100)
     assert rest.approve is not None
+
+
+def test_a_proposal_forecasts_better() -> None:
+    known, faults = endpoint(0.2), (HEALTHY, Fault(name="+5 pp", points=0.05))
+    better = proposal(BASE, known)
+    assert better is not None
+    kinds = np.arange(60) % 2
+    shares = []
+    for policy in (BASE, better):
+        played = simulate(policy, known, faults, kinds, np.random.default_rng(1))
+        promoted = (played.ended[kinds == 0] == Ended.PROMOTED).mean()
+        shares.append((promoted, (played.ended[kinds == 1] == Ended.ROLLED_BACK).mean()))
+    assert shares[0][0] == 0.0  # it waits for requests that never come
+    assert shares[1][0] > 0.9
+    assert shares[1][1] > shares[0][1] + 0.3
 
 
 def test_where_nothing_helps_nothing_is_proposed() -> None:
