@@ -218,7 +218,7 @@ def _where(story: Story, phase: Phase) -> str:
         return f"Step {(rollout.next_step or 0) + 1} waits for an approval: `rollout approve {rollout.ref.name}`."
     if phase is Phase.PROMOTING:
         return f"{rollout.candidate} gets all traffic."
-    return "It is judged on."
+    return "Judging goes on."
 
 
 def _require_no_others(rollout: Rollout, split: Split) -> None:

@@ -328,7 +328,7 @@ def test_restore_sets_the_split_back_and_bakes_the_step_anew() -> None:
     life = at_step(1)
     before = life.rollout.step_since
     life.moved_by_hand(blue=60, green=40)
-    assert life.ask("resume", drift="restore") == "Resumed by ana with the traffic set back. It is judged on."
+    assert life.ask("resume", drift="restore") == "Resumed by ana with the traffic set back. Judging goes on."
     assert life.writes[-1] == MIDDLE
     life.tick()
     assert (life.phase, life.traffic, life.rollout.replaceable) == (P.PROGRESSING, {"blue": 75, "green": 25}, None)
