@@ -11,7 +11,7 @@ from typing import Any
 from rollout.cli.chart import Bar, chart
 from rollout.cli.render import ACTIONS, View, allowed, measured, weighed
 from rollout.cli.terminal import Look, cells, fold, table
-from rollout.cli.words import THIN, clock_time, maybe, moment, number, percent
+from rollout.cli.words import THIN, clock_time, moment, number, percent
 
 ACTION_WORDS: Mapping[str, str] = {"pass": "Passed", "hold": "Held", "retreat": "Retreated", "fail": "Failed"}
 #: kind of a moment -> icon, style, words
@@ -163,23 +163,23 @@ def _notes(view: View, look: Look) -> list[str]:
 def replayed(found: Mapping[str, Any], look: Look, *, zone: tzinfo | None = None) -> list[str]:
     """What judging again gave."""
     lines = fold(str(found["sentence"]), look.width)
-    rows = [["Time", "Step", "Verdict then", "Verdict now", "Evidence then", "now"]]
-    today = maybe(found["changes"][-1]["at"]) if found["changes"] else None
-    for change in found["changes"]:
-        at = moment(change["at"])
-        then, now = change["then"], change["now"]
-        rows.append(
-            [
-                clock_time(at, today=today or at, zone=zone, seconds=True),
-                f"{change['step']} ({change['traffic']}{THIN}%)",
-                f"{then['action']} ({then['reason']})" if then else "-",
-                f"{now['action']} ({now['reason']})",
-                weighed(then["evidence"]) if then else "-",
-                weighed(now["evidence"]),
-            ]
-        )
-    if len(rows) > 1:
-        rows[0] = [look.paint(text, "quiet") for text in rows[0]]
-        lines += ["", *table(rows, right=frozenset({4, 5}))]
+    if found["changes"]:
+        head = [look.paint(text, "quiet") for text in ("Time", "Step", "Then", "Now", "Evidence", "now")]
+        today = moment(found["changes"][-1]["at"])
+        rows = [_change(change, look, today, zone) for change in found["changes"]]
+        lines += ["", *table([head, *rows], right=frozenset({4, 5}))]
     lines += [line for note in found["notes"] for line in ["", *fold(str(note), look.width)]]
     return [look.characters(line) for line in lines]
+
+
+def _change(change: View, look: Look, today: datetime, zone: tzinfo | None) -> list[str]:
+    then, now = change["then"], change["now"]
+    words = [f"{verdict['action']} ({verdict['reason']})" for verdict in (then, now)]
+    return [
+        clock_time(moment(change["at"]), today=today, zone=zone, seconds=True),
+        f"{change['step']} ({change['traffic']}{THIN}%)",
+        words[0],
+        look.paint(words[1], "warn") if words[0] != words[1] else look.paint("same", "quiet"),
+        weighed(then["evidence"]),
+        weighed(now["evidence"]),
+    ]

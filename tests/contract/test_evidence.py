@@ -128,7 +128,9 @@ def test_another_policy_judges_the_same_minutes(exported: Path, api: LocalApi) -
     policy.write_text(
         f"name: lenient\nendpoint_name: {NAME}\nsteps: [5%, 25%, 100%]\nchecks: {{error_rate: {{max_increase: 20pp}}}}\n"
     )
-    out = " ".join(run(api, "replay", str(exported), "--policy", str(policy)).out.split())
+    printed = run(api, "replay", str(exported), "--policy", str(policy)).out
+    assert max(map(len, printed.splitlines())) <= 80
+    out = " ".join(printed.split())
     assert "With policy lenient the candidate would not have failed" in out
     assert "The traffic is taken as it was" in out
     strict = api.folder / "strict.yaml"
