@@ -85,7 +85,7 @@ def test_rolled_back_on_latency(stage: Stage) -> None:
     end = stage.ending()
     end.check(code=2, phase="rolled_back", traffic={"blue": 100})
     assert "The candidate failed: p95" in end.sentences("rolling_back")[0]
-    assert "Latency p95" in end.sentence
+    assert "P95" in end.sentence
     assert stage.alert("rolled_back")["severity"] == "action"
 
 
