@@ -31,8 +31,8 @@ from rollout.cli.options import (
     who,
 )
 from rollout.cli.reading import follow
-from rollout.cli.terminal import look_of
-from rollout.errors import PolicyError
+from rollout.cli.terminal import fold, look_of
+from rollout.errors import PolicyError, RolloutError
 
 ANSWER_WITHIN = 20.0  # seconds until a tick has surely seen the command
 ANSWER_EVERY = 0.1
@@ -53,16 +53,19 @@ def start(
     path = rollout_path(str(view["endpoint"]))
     if wait:
         raise typer.Exit(follow(client, path, view["workspace"], quiet=True, wait=True, timeout=timeout, output=output))
-    show(view, [*render.status(view, look_of(sys.stdout)), *_plan(view), "", _hint(view)], output)
+    show(view, [*render.status(view, look_of(sys.stdout)), *_plan(client, view), "", _hint(view)], output)
 
 
-def _plan(view: Any) -> list[str]:
-    """What the rollout will see and take, where the daemon knows the endpoint's traffic."""
-    if not view.get("plan"):
-        return []
+def _plan(client: Client, view: Any) -> list[str]:
+    """What the rollout will see and take, where the daemon knows the endpoint's traffic. It has begun, come what may."""
     from rollout.cli.plan_view import short
 
-    return ["", *short(view["plan"], look_of(sys.stdout))]
+    look = look_of(sys.stdout)
+    try:
+        plan = client.get(rollout_path(str(view["endpoint"]), "plan"), workspace=view["workspace"])["plan"]
+    except RolloutError as error:
+        return ["", *fold(f"No plan: {error.message}", look.width)]
+    return ["", *short(plan, look)] if plan else []
 
 
 def _hint(view: Any) -> str:

@@ -83,8 +83,7 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
     @router.post("/rollouts", status_code=201, tags=["rollouts"])
     def start(body: StartBody) -> views.Json:
         """Begin a rollout; 409 where the endpoint already has an active one."""
-        rollout = service.start(_sent(service, body.policy), candidate=body.candidate, by=body.by)
-        return {**service.view(rollout), "plan": service.plan_at_once(rollout)}
+        return service.view(service.start(_sent(service, body.policy), candidate=body.candidate, by=body.by))
 
     @router.get("/rollouts", tags=["rollouts"])
     def list_rollouts(workspace: Workspace = None, active: bool = False, limit: Limit = 100) -> views.Json:
@@ -99,6 +98,11 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
         """The active rollout of an endpoint, else its newest, with its last `events`."""
         rollout = service.find(endpoint, workspace=workspace)
         return {**service.view(rollout), "events": service.history(rollout, last=events)}
+
+    @router.get("/rollouts/{endpoint}/plan", tags=["rollouts"])
+    def plan(endpoint: str, workspace: Workspace = None) -> views.Json:
+        """What its policy will see and take, as far as that is known without asking anybody; `plan` is null else."""
+        return {"plan": service.plan_at_once(service.find(endpoint, workspace=workspace))}
 
     @router.get("/rollouts/{endpoint}/history", tags=["rollouts"])
     def history(endpoint: str, workspace: Workspace = None) -> views.Json:
