@@ -70,7 +70,8 @@ def _title(view: View) -> str:
 def _text(
     x: float, y: float, text: str, *, size: int = 13, fill: str = INK, anchor: str = "start", bold: bool = False
 ) -> str:
-    weight = " font-weight='600' stroke='#ffffff' stroke-width='3' paint-order='stroke'" if bold and fill == INK else ""
+    weight = " font-weight='600'" if bold else ""
+    weight += " stroke='#ffffff' stroke-width='3' paint-order='stroke'" if bold and fill == INK else ""
     return (
         f"<text x='{x}' y='{y}' font-size='{size}' fill='{fill}' text-anchor='{anchor}'{weight}>{escape(text)}</text>"
     )

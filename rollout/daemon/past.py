@@ -87,7 +87,9 @@ class Past:
         for window in windows(self._clock.now(), hours):
             found |= self._hour(ref, window, resource, logs)
             looked += window
-        return found, looked
+        return found, [
+            minute for minute in looked if minute >= min(found, default=0)
+        ]  # before its first row there was no log
 
     def _hour(self, ref: EndpointRef, window: range, resource: str, logs: Telemetry) -> Mapping[int, Cell]:
         stored = self._store.cells("logs", ref, start=window.start, end=window.stop)
