@@ -63,5 +63,5 @@ def test_labels_and_scores() -> None:
     assert beyond[0]
     assert effect[0] == pytest.approx(39.5 / 9.5)
     fine = (np.array([False]), np.array([1.0]))
-    assert score([beyond, fine[0]], [effect, fine[1]])[0] == 50.0
-    assert score([beyond, fine[0]], [effect, fine[1]], allowed=5.0)[0] == 100.0
+    assert score([beyond, fine[0]], [effect, fine[1]], (1.0, 1.0))[0] == 50.0
+    assert score([beyond, fine[0]], [effect, fine[1]], allowed=(5.0, 1.0))[0] == 100.0

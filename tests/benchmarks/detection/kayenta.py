@@ -132,9 +132,10 @@ def high(experiment: Array, control: Array) -> tuple[Mask, Array]:
     return beyond, effect
 
 
-def score(highs: Sequence[Mask], effects: Sequence[Array], allowed: float = 1.0) -> NDArray[np.float64]:
-    """0 to 100 for each row: metrics in groups of their own, of equal weight."""
+def score(highs: Sequence[Mask], effects: Sequence[Array], allowed: Sequence[float]) -> NDArray[np.float64]:
+    """0 to 100 for each row: metrics in groups of their own, of equal weight; `allowed` is `allowedIncrease`."""
     passed = [
-        ~(beyond & (np.isnan(effect) | (effect >= allowed))) for beyond, effect in zip(highs, effects, strict=True)
+        ~(beyond & (np.isnan(effect) | (effect >= most)))
+        for beyond, effect, most in zip(highs, effects, allowed, strict=True)
     ]
     return np.asarray(100.0 * np.mean(passed, axis=0))

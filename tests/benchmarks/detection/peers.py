@@ -5,8 +5,9 @@ where it does not). Their traffic moves by the clock; what their thresholds are 
 Flagger (scheduler.go: failed checks add up and never reset), Argo Rollouts (analysis.go: more than `failureLimit`
 failed measurements), CloudWatch alarms (M of N datapoints), Kayenta (score over a growing window).
 
-Tuned: one number, the quantile of a healthy minute's error rate and p95 at which both thresholds lie (Kayenta: the
-least effect that counts), chosen on design seeds so that 1 % of the healthy rollouts of the cell are rolled back.
+Tuned: one number, the quantile of a healthy minute's error rate and p95 at which both thresholds lie (Kayenta: of a
+healthy look's effects, which then count from there), chosen on design seeds so that 1 % of the healthy rollouts of the
+cell are rolled back.
 """
 
 from collections.abc import Callable
@@ -69,20 +70,26 @@ def cloudwatch(limits: Limits, *, of: int, last: int = 5) -> Rule:
     return rule
 
 
-def kayenta_judge(*, every: int, allowed: float) -> Rule:
+def kayenta_judge(*, every: int, allowed: tuple[float, float] = (1.0, 1.0)) -> Rule:
     """Looks every so many minutes at all minutes so far; rolls back at a marginal score."""
 
     def rule(seen: Seen) -> Numbers:
         found = np.full(seen.errors.shape[1], NEVER)
-        for end, scored in seen.cached(f"kayenta {every}", lambda: _kayenta_looks(seen, every)):
-            low = scored(allowed) <= (KAYENTA_MARGINAL if end < SCHEDULE else KAYENTA_PASS - 1e-9)
+        for end, highs, effects in _kayenta_looks(seen, every):
+            scored = kayenta.score(highs, effects, allowed)
+            low = scored <= (KAYENTA_MARGINAL if end < SCHEDULE else KAYENTA_PASS - 1e-9)
             found = np.where(low & (found == NEVER), end - 1, found)
         return found
 
     return rule
 
 
-def _kayenta_looks(seen: Seen, every: int) -> list[tuple[int, Callable[[float], Array]]]:
+def _kayenta_looks(seen: Seen, every: int) -> list[tuple[int, list[Mask], list[Array]]]:
+    """For each look: where it ends, and for both metrics what is high and by how much."""
+    return seen.cached(f"kayenta {every}", lambda: _looked(seen, every))
+
+
+def _looked(seen: Seen, every: int) -> list[tuple[int, list[Mask], list[Array]]]:
     looks = []
     for end in range(every, SCHEDULE + 1, every):
         pairs = (
@@ -90,8 +97,7 @@ def _kayenta_looks(seen: Seen, every: int) -> list[tuple[int, Callable[[float], 
             (seen.p95, seen.stable_p95),
         )
         labels = [kayenta.high(ours[:end].T, theirs[:end].T) for ours, theirs in pairs]
-        highs, effects = [label[0] for label in labels], [label[1] for label in labels]
-        looks.append((end, lambda allowed, h=highs, e=effects: kayenta.score(h, e, allowed)))
+        looks.append((end, [label[0] for label in labels], [label[1] for label in labels]))
     return looks
 
 
@@ -151,7 +157,7 @@ def documented() -> dict[str, Rule]:
         "Flagger as documented (99 %, p99 500 ms, 5)": flagger(limits),
         "Argo as documented (95 %, 5 min, 3)": argo(Limits(0.05, np.inf), every=5),
         "CloudWatch 3 of 5 (1 %, p95 500 ms)": cloudwatch(limits, of=3),
-        "Kayenta, 10-min looks": kayenta_judge(every=10, allowed=1.0),
+        "Kayenta, 10-min looks": kayenta_judge(every=10),
     }
 
 
@@ -165,8 +171,20 @@ def tuned_rules(healthy: Seen) -> dict[str, Rule]:
         "Flagger tuned": tuned(healthy, at(_flagger_p95), 0.5, 1.0),
         "Argo tuned, 1 min": tuned(healthy, at(lambda limits: argo(limits, every=1)), 0.5, 1.0),
         "CloudWatch tuned, 5 of 5": tuned(healthy, at(lambda limits: cloudwatch(limits, of=5)), 0.1, 1.0),
-        "Kayenta tuned, 5-min looks": tuned(healthy, lambda allowed: kayenta_judge(every=5, allowed=allowed), 1.0, 3.0),
+        "Kayenta tuned, 5-min looks": tuned(healthy, _kayenta_at(healthy), 0.0, 1.0),
     }
+
+
+def _kayenta_at(healthy: Seen) -> Callable[[float], Rule]:
+    """With the effects allowed that this part of the healthy looks keeps, at least its default."""
+    looks = _kayenta_looks(healthy, 5)
+    effects = [np.concatenate([look[2][metric] for look in looks]) for metric in range(2)]
+
+    def at(quantile: float) -> Rule:
+        errors, ms = (max(1.0, float(np.nanquantile(effect, quantile))) for effect in effects)
+        return kayenta_judge(every=5, allowed=(errors, ms))
+
+    return at
 
 
 def _flagger_p95(limits: Limits) -> Rule:

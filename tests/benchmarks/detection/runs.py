@@ -15,6 +15,7 @@ import numpy as np
 from rollout.analysis.crowd import Numbers, Watch
 from rollout.analysis.engine import Array
 from rollout.analysis.fold import criteria_of
+from rollout.analysis.terms import Source
 from rollout.lifecycle.rehearsal import Delay, Ended, rehearse
 from rollout.policy import Policy
 from tests.benchmarks.detection.peers import NEVER, Rule
@@ -24,6 +25,7 @@ Purpose = Literal["design", "evaluation"]
 PURPOSES: dict[Purpose, int] = {"design": 1, "evaluation": 2}
 LAG = 2  # minutes: visible after 2 to 3
 CHUNK = 500
+SOON: Mapping[Source, Delay] = {"logs": Delay(steady=LAG, closed=LAG)}
 OURS = "Rollout, thresholds only"
 
 
@@ -58,7 +60,7 @@ class Result:
     """What came of some rollouts: a number for each."""
 
     stopped: Array = field(default_factory=lambda: np.zeros(0))  # 1 where it was rolled back
-    minutes: Array = field(default_factory=lambda: np.zeros(0))  # until that was decided, or until the end
+    minutes: Array = field(default_factory=lambda: np.zeros(0))  # from the fault until that, else until the end
     harm: Array = field(default_factory=lambda: np.zeros(0))  # bad requests served until it took effect
     retreated: Array = field(default_factory=lambda: np.zeros(0))  # 1 where the share was ever cut
 
@@ -74,7 +76,8 @@ class Result:
     def told(self) -> str:
         """Detected % / minutes to it / bad requests served."""
         minutes = self.minutes[self.stopped > 0]
-        return f"{self.rate:.0f}/{minutes.mean() if len(minutes) else np.nan:.1f}/{self.harm.mean():,.0f}"
+        took = f"{minutes.mean():.1f}" if len(minutes) else "–"
+        return f"{self.rate:.0f}/{took}/{self.harm.mean():,.0f}"
 
 
 def fixed(fires: Numbers, seen: Seen, phase: Array, lag: int = LAG) -> Result:
@@ -88,7 +91,7 @@ def fixed(fires: Numbers, seen: Seen, phase: Array, lag: int = LAG) -> Result:
     part = (served - whole) * seen.harm[np.minimum(whole, SCHEDULE - 1), columns]
     return Result(
         stopped=stopped.astype(float),
-        minutes=np.where(stopped, at, SCHEDULE),
+        minutes=np.where(stopped, np.maximum(at - seen.onset, 0.0), SCHEDULE),
         harm=total[whole, columns] + part,
         retreated=np.zeros(len(phase)),
     )
@@ -109,16 +112,16 @@ def open_loop(policy: Policy, endpoint: Endpoint) -> Numbers:
     return found
 
 
-def closed_loop(policy: Policy, runs: Runs, lag: int = LAG, closed: int | None = None) -> Result:
+def closed_loop(policy: Policy, runs: Runs, delays: Mapping[Source, Delay] = SOON) -> Result:
     """The product: retreats, resumes, sizes its first step; every write takes effect a look later."""
-    delay, result = Delay(steady=lag, closed=lag if closed is None else closed), Result()
+    result = Result()
     for endpoint, phase in runs.endpoints():
-        out = rehearse(policy, endpoint, {"logs": delay}, rollouts=endpoint.rollouts, phase=phase)
+        out = rehearse(policy, endpoint, delays, rollouts=endpoint.rollouts, phase=phase)
         stopped = out.ended == Ended.ROLLED_BACK
         result = result.plus(
             Result(
                 stopped=stopped.astype(float),
-                minutes=out.minutes - stopped,
+                minutes=np.where(stopped, np.maximum(out.minutes - 1 - endpoint.onset, 0.0), out.minutes),
                 harm=out.harm,
                 retreated=(out.retreats > 0).astype(float),
             )

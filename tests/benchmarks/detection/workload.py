@@ -215,7 +215,7 @@ class Endpoint:
             ]
             stable_errors = cells.z[0] / np.maximum(cells.m[0], 1.0)
             columns.append((cells.x[0], cells.n[0], *quantiles, stable_errors, harm))
-        return Seen(*(np.array(column) for column in zip(*columns, strict=True)))
+        return Seen(*(np.array(column) for column in zip(*columns, strict=True)), onset=self.onset)
 
     def harm(self, truth: Truth) -> Array:
         """Expected bad requests of the candidate beyond those of a healthy one: errors, and slow answers of slow faults."""
@@ -237,6 +237,7 @@ class Seen:
     stable_p95: Array
     stable_errors: Array
     harm: Array
+    onset: Array  # the minute in which the fault begins
     known: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -258,7 +259,7 @@ class Seen:
 def joined(parts: Sequence[Seen]) -> Seen:
     """Side by side."""
     names = [name for name in vars(parts[0]) if name != "known"]
-    return Seen(**{name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in names})
+    return Seen(**{name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names})
 
 
 def quantile_of(rng: np.random.Generator, q: float, n: Array, factor: Array, tail: Array | float) -> Array:
