@@ -32,17 +32,21 @@ _POINTS = [
     figure * 10.0**power for power in (-5, -4, -3, -2) for figure in range(10, 100) if figure * 10.0**power <= 0.5
 ]
 _GROWTH = [figure * 10.0**power for power in (-3, -2, -1) for figure in range(10, 100) if figure * 10.0**power <= 10.0]
+#: A longer rollout is not asked about: each answer weighs all of its minutes again.
+MOST_MINUTES = 2000
 _T = TypeVar("_T")
 
 
 def what_if(judged: Judged, policy: Policy, *, candidate: str) -> tuple[str, ...]:
     """One sentence for each thing that would have made this verdict another one; empty where numbers would not have.
 
+    Also empty after `MOST_MINUTES` of a rollout.
+
     `candidate` is the deployment's name.
     """
     asked = _Asked(judged=judged, policy=policy, name=candidate)
     verdict = judged.verdict
-    if not asked.answers():
+    if judged.now - judged.stage.started > MOST_MINUTES or not asked.answers():
         return ()
     if verdict.reason in _WITHOUT:
         return tuple(asked.less())

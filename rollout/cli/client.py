@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError, SettingsError, UnavailableError
 
 TIMEOUT = 15.0  # seconds for one answer: the API never waits for Azure
-MAX_ANSWER = 16 * 1024 * 1024  # bytes
+MAX_ANSWER = 256 * 1024 * 1024  # bytes: the export of a rollout of days is the largest answer
 DEFAULT_CONFIG = "rollout.yaml"
 DEFAULT_LISTEN = "127.0.0.1:8123"
 DEFAULT_TOKEN_FILE = ".rollout/api-token"  # noqa: S105 - a path

@@ -33,6 +33,7 @@ def test_promoted_in_steps_with_a_holdback(stage: Stage) -> None:
     assert end.sentence in end.printed
     assert stage.alert("succeeded")["severity"] == "notice"
     assert stage.alerts() == ["progressing", "succeeded"]
+    assert "came out the same, evidence to 1e-9" in " ".join(stage.ask("replay").split())
 
 
 @side_by_side(rps=8)
@@ -74,6 +75,8 @@ def test_rolled_back_on_errors(stage: Stage) -> None:
     assert stage.alert("rolled_back")["sentence"] == end.sentence
     assert stage.alerts() == ["progressing", "retreated", "rolling_back", "rolled_back"]
     assert "page" not in {alert["severity"] for alert in stage.scene.alerts(stage.endpoint)}  # it worked
+    assert "it would not have failed at this look." in " ".join(stage.ask("explain").split())
+    assert "came out the same, evidence to 1e-9" in " ".join(stage.ask("replay").split())
 
 
 @side_by_side(rps=16)
