@@ -278,7 +278,7 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path, exclusive: boo
 
     with pytest.raises(RefusedError, match=r"newer version of Rollout \(schema 9999; this version knows up to 0002\)"):
         open_store(_url(tmp_path), exclusive=exclusive)
-    _set_revision(tmp_path, "0001")
+    _set_revision(tmp_path, "0002")
     open_store(_url(tmp_path), exclusive=True).close()
 
 
