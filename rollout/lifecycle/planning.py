@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import groupby
 from math import ceil, floor, log10
 
+from rollout.analysis.checks import IGNORED_MS
 from rollout.analysis.fold import criteria_of
 from rollout.analysis.forecast import Sight, sight
 from rollout.analysis.profile import Profile
@@ -168,7 +169,10 @@ def _about_sight(policy: Policy, profile: Profile, seen: Sight) -> Iterator[Conc
                 sentence=f"error_rate promises to catch more than +{100 * errors.max_increase:g} pp, but no increase "
                 f"{found} is seen with 80 % at this traffic within these steps.",
             )
-    if latency is not None and (seen.latency is None or seen.latency > DIM * latency.max_increase):
+    if latency is None:
+        return
+    increase = max(latency.max_increase, IGNORED_MS / max(1.0, profile.p95))
+    if seen.latency is None or seen.latency > DIM * increase:
         found = "at all" if seen.latency is None else f"below +{100 * seen.latency:.0f} %"
         yield Concern(
             blocking=False,

@@ -91,7 +91,7 @@ def test_what_cannot_work_is_refused(text: str, per_second: float, told: str) ->
             5,
             "error_rate promises to catch more than +0.1 pp",
         ),
-        ("steps: [50%, 100%]\nchecks: {latency_p95: {max_increase: 5%}}", 2, "latency_p95 promises to catch more"),
+        ("steps: [50%, 100%]\nchecks: {latency_p95: {max_increase: 5%}}", 1, "latency_p95 promises to catch more"),
     ],
 )
 def test_what_is_weak_is_said(text: str, per_second: float, told: str) -> None:
