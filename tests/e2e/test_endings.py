@@ -212,7 +212,7 @@ def test_paused_at_the_deadline(stage: Stage) -> None:
 @side_by_side(rps=0)
 def test_not_started_without_fresh_data(stage: Stage) -> None:
     stage.serve()
-    stage.start("when: {no_data: {hold: 3m, then: pause}}")
+    stage.start("when: {no_data: {hold: 15m, then: pause}}")
     end = stage.ending()
     end.check(code=5, phase="aborted", traffic={"blue": 100})
     assert end.sentence.startswith("Not started: no fresh rows of blue in AmlOnlineEndpointTrafficLog")

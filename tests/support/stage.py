@@ -48,8 +48,8 @@ class Ending:
 
     @property
     def phases(self) -> list[str]:
-        """The phases that it went through, in order."""
-        known = {phase.value for phase in Phase}
+        """The phases that it went through, in order; but for `waiting`, which a busy machine causes, too."""
+        known = {phase.value for phase in Phase} - {Phase.WAITING.value}
         return [kind for kind, _ in groupby(kind for kind in self.kinds if kind in known)]
 
     @property
