@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.forecast import HEALTHY, Fault
-from rollout.analysis.profile import DAY, HOURS, Profile, given, profile_of
+from rollout.analysis.profile import DAY, HOURS, Profile, given, log_normal, profile_of
 from rollout.lifecycle.forecast import simulate
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
 from rollout.lifecycle.rehearsal import Ended
@@ -91,13 +91,20 @@ def test_what_cannot_work_is_refused(text: str, per_second: float, told: str) ->
             5,
             "error_rate promises to catch more than +0.1 pp",
         ),
-        ("steps: [50%, 100%]\nchecks: {latency_p95: {max_increase: 5%}}", 1, "latency_p95 promises to catch more"),
     ],
 )
 def test_what_is_weak_is_said(text: str, per_second: float, told: str) -> None:
     plan = plan_of(written(text), endpoint(per_second))
     assert [concern.sentence for concern in plan.concerns if told in concern.sentence]
     assert not plan.blocked
+
+
+def test_latency_that_is_weakly_seen_is_said_unless_it_is_ignored_anyway() -> None:
+    asked = written("steps: [50%, 100%]\nchecks: {latency_p95: {max_increase: 5%}}")
+    slow, fast = (plan_of(asked, endpoint(2, durations=log_normal(p95))) for p95 in (2000.0, 40.0))
+    told = "latency_p95 promises to catch more than +5 %"
+    assert any(told in concern.sentence for concern in slow.concerns)
+    assert not any(told in concern.sentence for concern in fast.concerns)  # 20 ms more are no harm
 
 
 def test_a_good_policy_has_no_concerns() -> None:
