@@ -105,7 +105,7 @@ def test_an_export_is_judged_again_without_a_daemon(exported: Path, api: LocalAp
     found = json.loads(run(api, "replay", str(exported), "-o", "json").out)
     assert found["same"] is True
     assert len(found["changes"]) >= 5
-    assert found["verdicts"][-1]["evidence"] == found["changes"][-1]["then"]["evidence"]
+    assert found["verdicts"][-1]["evidence"] == pytest.approx(found["changes"][-1]["then"]["evidence"], rel=1e-9)
 
 
 def test_the_endpoint_s_own_rollout_is_judged_again(api: LocalApi) -> None:
