@@ -206,6 +206,23 @@ def test_paused_at_the_deadline(stage: Stage) -> None:
     stage.ending().check(code=2, phase="aborted", traffic={"blue": 100})
 
 
+@side_by_side(rps=6)
+def test_paused_when_the_candidate_is_changed_in_place(stage: Stage) -> None:
+    """What was judged is not what serves any more: its evidence is void, and a person decides."""
+    stage.serve()
+    stage.start("steps: [{traffic: 50%, bake: 60m}, {traffic: 100%, bake: 5m}]", *QUICK[1:])
+    stage.until_confirmed(50)
+    stage.alex.replace(stage.endpoint, "green")
+    end = stage.ending()
+    end.check(code=3, phase="paused", traffic={"blue": 50, "green": 50})
+    assert "the candidate deployment green was changed in place (" in end.sentence
+    assert "model" in end.sentence
+    assert stage.alert("paused")["severity"] == "action"
+    stage.ask("abort", "--reason", "another model than the one we tested")
+    stage.wait_again()
+    stage.ending().check(code=2, phase="aborted", traffic={"blue": 100})
+
+
 # --- those that never start
 
 

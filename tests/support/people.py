@@ -39,6 +39,14 @@ class Person:
         if deployments:
             self.set_traffic(endpoint, {deployments[0]: 100})
 
+    def replace(self, endpoint: str, deployment: str) -> None:
+        """Put another model behind a deployment, in place."""
+        from azure.ai.ml import load_online_deployment
+
+        names = [{"name": deployment}, {"endpoint_name": endpoint}]
+        described = load_online_deployment(SAMPLES / "blue-v1.yml", params_override=names)
+        self._client.online_deployments.begin_create_or_update(described).result()
+
     def traffic(self, endpoint: str) -> dict[str, int]:
         """The split as the SDK shows it, without zeros."""
         found = self._client.online_endpoints.get(endpoint).traffic
