@@ -1,7 +1,7 @@
 """Which split a rollout wants, which one Azure shows, and what to write.
 
 The rule: level-triggered. `wanted_traffic` is the whole split; it is written whenever a settled endpoint shows another
-one that is ours to change, and never as a difference. A person's split is never written over (HOUSE rule 7), unless a
+one that is ours to change, and never as a difference. A person's split is never written over, unless a
 person said so or a roll back is under way.
 """
 

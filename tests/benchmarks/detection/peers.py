@@ -1,7 +1,7 @@
 """The peers' rules on the fixed schedule: as documented, and tuned to a share of false rollbacks.
 
 The rule: each rule sees the same minutes as ours and answers with the minute whose data makes it roll back (`NEVER`
-where it does not). Their traffic moves by the clock; what their thresholds are compared with comes from PEERS' sources:
+where it does not). Their traffic moves by the clock; what their thresholds are compared with comes from their own sources:
 Flagger (scheduler.go: failed checks add up and never reset), Argo Rollouts (analysis.go: more than `failureLimit`
 failed measurements), CloudWatch alarms (M of N datapoints), Kayenta (score over a growing window).
 
