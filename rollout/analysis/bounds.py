@@ -5,7 +5,7 @@ The rule: a bound is one-sided at the confidence asked for; it is finite for eve
 
 from math import erfc, exp, lgamma, log, log1p, sqrt
 
-from rollout.analysis.cells import Histogram, quantile, timed
+from rollout.analysis.cells import Histogram, Ranked
 from rollout.analysis.evidence import Counts
 
 CONFIDENCE = 0.95
@@ -96,23 +96,24 @@ def share_interval(bad: float, n: float) -> tuple[float, float] | None:
 
 def quantile_interval(histogram: Histogram, q: float) -> tuple[float, float] | None:
     """The q-quantiles in ms that explain the durations, 95 % from both sides; None where too few are known."""
-    low, high = _rank(histogram, q, -Z_BOTH), _rank(histogram, q, Z_BOTH)
+    ranked = Ranked(histogram)
+    low, high = _rank(ranked, q, -Z_BOTH), _rank(ranked, q, Z_BOTH)
     return (low, high) if low is not None and high is not None else None
 
 
-def highest_growth(baseline: Histogram, candidate: Histogram, q: float) -> float | None:
+def highest_growth(baseline: Ranked, candidate: Ranked, q: float) -> float | None:
     """The largest relative increase of the q-quantile that still explains the durations, at least 0; like the above.
 
     None where too few durations are known to bound it.
     """
-    theirs, ours = quantile(baseline, q), quantile(candidate, q)
+    theirs, ours = baseline.quantile(q), candidate.quantile(q)
     lowest, highest = _rank(baseline, q, -Z), _rank(candidate, q, Z)
     if not (theirs and ours and lowest and highest):
         return None
     return max(0.0, exp(log(ours / theirs) + sqrt(log(highest / ours) ** 2 + log(theirs / lowest) ** 2)) - 1.0)
 
 
-def _rank(histogram: Histogram, q: float, z: float) -> float | None:
+def _rank(ranked: Ranked, q: float, z: float) -> float | None:
     """The bound of a quantile: the quantile at a rank z standard errors away."""
-    rank = q + z * sqrt(q * (1.0 - q) / max(1, timed(histogram)))
-    return quantile(histogram, rank) if 0.0 < rank < 1.0 else None
+    rank = q + z * sqrt(q * (1.0 - q) / max(1, ranked.total))
+    return ranked.quantile(rank) if 0.0 < rank < 1.0 else None

@@ -5,8 +5,11 @@ missing, never zero. A histogram maps a bucket to a count: bucket b holds durati
 (eight to the octave, growth 9.05 %); `UNTIMED` holds requests whose duration is not known (platform metrics have none).
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from math import floor, log2
 
 BUCKETS_PER_OCTAVE = 8
@@ -36,6 +39,37 @@ def bucket(milliseconds: float) -> int:
     return floor(BUCKETS_PER_OCTAVE * log2(max(1.0, milliseconds)) + 1e-9)
 
 
+class Ranked:
+    """A histogram in the order of its durations, to be asked more than once; `UNTIMED` is left out."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.buckets = sorted(histogram)
+        if self.buckets and self.buckets[0] == UNTIMED:
+            del self.buckets[0]
+        self.through = list(accumulate([histogram[at] for at in self.buckets]))  # requests up to and with each bucket
+        self.total = self.through[-1] if self.through else 0
+
+    def slower(self, milliseconds: float) -> float:
+        """Requests slower than this; inside a bucket the durations are taken to lie log-linearly."""
+        position = BUCKETS_PER_OCTAVE * log2(max(1.0, milliseconds))
+        partial = floor(position)
+        at = bisect_left(self.buckets, partial)
+        before = self.through[at - 1] if at else 0
+        if at == len(self.buckets) or self.buckets[at] != partial:
+            return float(self.total - before)
+        within = self.through[at] - before
+        return self.total - self.through[at] + within * (partial + 1 - position)
+
+    def quantile(self, q: float) -> float | None:
+        """The q-quantile in ms, interpolated as in `slower` (its inverse); None where no duration is known."""
+        if not self.total:
+            return None
+        wanted = q * self.total
+        at = bisect_left(self.through, wanted)
+        before = self.through[at - 1] if at else 0
+        return edge(self.buckets[at] + max(0.0, wanted - before) / (self.through[at] - before))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One deployment in one minute: for each class a histogram of durations."""
@@ -44,7 +78,23 @@ class Cell:
 
     def count(self, *classes: str) -> int:
         """Requests of these classes; of all classes where none is named."""
-        return sum(sum(self.histograms.get(name, {}).values()) for name in classes or CLASSES)
+        sizes = self.sizes
+        return sum(sizes.get(name, 0) for name in classes) if classes else self.total
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """Requests by class."""
+        return {name: sum(histogram.values()) for name, histogram in self.histograms.items()}
+
+    @cached_property
+    def total(self) -> int:
+        """Requests of all classes."""
+        return sum(self.sizes.values())
+
+    @cached_property
+    def answered(self) -> Ranked:
+        """The durations of good answers."""
+        return Ranked(self.histograms.get("ok", {}))
 
 
 def merge(cells: Iterable[Cell]) -> Cell:
@@ -69,30 +119,13 @@ def timed(histogram: Histogram) -> int:
 
 
 def slower(histogram: Histogram, milliseconds: float) -> float:
-    """Requests slower than this; inside a bucket the durations are taken to lie log-linearly."""
-    position = BUCKETS_PER_OCTAVE * log2(max(1.0, milliseconds))
-    partial = floor(position)
-    total = 0.0
-    for index, count in histogram.items():
-        if index > partial:
-            total += count
-        elif index == partial:
-            total += count * (partial + 1 - position)
-    return total
+    """Requests slower than this: see `Ranked`."""
+    return Ranked(histogram).slower(milliseconds)
 
 
 def quantile(histogram: Histogram, q: float) -> float | None:
-    """The q-quantile in ms, interpolated as in `slower` (its inverse); None where no duration is known."""
-    wanted = q * timed(histogram)
-    found = 0
-    for index in sorted(histogram):
-        count = histogram[index]
-        if index == UNTIMED or count <= 0:
-            continue
-        if found + count >= wanted:
-            return edge(index + max(0.0, wanted - found) / count)
-        found += count
-    return None
+    """The q-quantile in ms: see `Ranked`."""
+    return Ranked(histogram).quantile(q)
 
 
 def reasons(cells: Iterable[Cell]) -> list[tuple[str, int]]:

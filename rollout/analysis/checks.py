@@ -98,9 +98,9 @@ def slow(cell: Cell, bar: float) -> tuple[float, float]:
     Good answers count; so do requests given up by their client after the bar: they were slow, whatever came. Those
     given up earlier tell nothing, and errors are the error check's.
     """
-    given_up = slower(cell.histograms.get("gone", {}), bar)
-    histogram = answered(cell)
-    return slower(histogram, bar) + given_up, timed(histogram) + given_up
+    gone = cell.histograms.get("gone")
+    given_up = slower(gone, bar) if gone else 0.0
+    return cell.answered.slower(bar) + given_up, cell.answered.total + given_up
 
 
 def durations(cells: Iterable[Cell]) -> Histogram:

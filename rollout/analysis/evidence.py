@@ -134,26 +134,27 @@ class Process(NamedTuple):
         gains = log_ratios(counts, margin, self.noise.tau(tuning.tau))
         cautious = self.blocks < CAUTIOUS_BLOCKS
         worse = bounded(gains, tuning, most=CAUTIOUS_CAP if cautious else inf)
+        hasty = bounded(gains, tuning, most=HASTY_CAP) if cautious else worse
         bet = placed(self.blocks, tuning.horizon)
         growth = [exp(gain) for gain in worse]
-        wealth = [min((have + bet) * grown, WEALTH_MAX) for have, grown in zip(self.wealth, growth, strict=True)]
+        wealth = [(have + bet) * grown for have, grown in zip(self.wealth, growth, strict=True)]
         if cautious:
-            growth = [exp(gain) for gain in bounded(gains, tuning, most=HASTY_CAP)]
-        rising = [min(max(have, 1.0) * grown, WEALTH_MAX) for have, grown in zip(self.rising, growth, strict=True)]
-        proof = self.proof
-        if prove:
-            cap = tuning.mild_cap
-            proof = tuple([have + min(gain, cap) for have, gain in zip(proof, gains[len(WORSE) :], strict=True)])
+            growth = [exp(gain) for gain in hasty]
+        rising = [have * grown if have > 1.0 else grown for have, grown in zip(self.rising, growth, strict=True)]
         going = self.run > 0.0
         return Process(
             self.blocks + 1,
-            tuple(wealth),
-            proof,
+            finite(wealth),
+            self._proved(gains, tuning.mild_cap) if prove else self.proof,
             self.noise.after(counts, tuning.tau),
             self.run + worse[0] if going else worse[0],
             self.run_start if going else minute,
-            tuple(rising),
+            finite(rising),
         )
+
+    def _proved(self, gains: Sequence[float], cap: float) -> tuple[float, ...]:
+        better = gains[len(WORSE) :]
+        return tuple([have + (gain if gain < cap else cap) for have, gain in zip(self.proof, better, strict=True)])
 
     def unproven(self) -> "Process":
         """With the not-worse evidence begun anew, for faults that come with load."""
@@ -175,8 +176,9 @@ def log_ratios(counts: Counts, margin: Margin, tau: float) -> list[float]:
     at_margin = lgamma(x + a) - lgamma(a) + lgamma(y + b) - lgamma(b)
     gains = []
     for rho in MULTIPLES:
-        total = scaled * rho + m
-        a, b = scaled * rho / total * kappa, m / total * kappa
+        ours = scaled * rho
+        each = kappa / (ours + m)
+        a, b = ours * each, m * each
         gains.append(lgamma(x + a) - lgamma(a) + lgamma(y + b) - lgamma(b) - at_margin)
     return gains
 
@@ -189,7 +191,14 @@ def bounded(gains: Sequence[float], tuning: Tuning, *, most: float) -> list[floa
     """
     explained = max(0.0, gains[_LAST_MILD] - tuning.mild_cap)
     mild, strong = min(tuning.mild_cap, most), min(tuning.strong_cap, most)
-    return [min(gains[i], mild) if i <= _LAST_MILD else min(gains[i] - explained, strong) for i in range(len(WORSE))]
+    first = [gain if gain < mild else mild for gain in gains[: _LAST_MILD + 1]]
+    rest = [gain - explained for gain in gains[_LAST_MILD + 1 : len(WORSE)]]
+    return first + [gain if gain < strong else strong for gain in rest]
+
+
+def finite(wealth: Sequence[float]) -> tuple[float, ...]:
+    """With what is beyond WEALTH_MAX cut off."""
+    return tuple(wealth) if max(wealth) < WEALTH_MAX else tuple([min(have, WEALTH_MAX) for have in wealth])
 
 
 def likelihood(counts: Counts, margin: Margin, tau: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rollout.analysis import sentences
 from rollout.analysis.bounds import highest_growth, highest_increase
-from rollout.analysis.cells import Histogram, quantile, timed
+from rollout.analysis.cells import Histogram, Ranked
 from rollout.analysis.checks import Check
 from rollout.analysis.evidence import Counts, Process, likelihood
 from rollout.analysis.fold import Criteria
@@ -141,11 +141,11 @@ def _rates(check: Check, counts: Counts, stable: Histogram, ours: Histogram) -> 
     z, m, x, n = counts
     if check.quantile is None:
         return _share(z, m), _share(x, n), highest_increase(counts) if m and n else None
-    q = check.quantile
+    q, baseline, candidate = check.quantile, Ranked(stable), Ranked(ours)
     return (
-        Rate(bad=z, n=timed(stable), value=quantile(stable, q)),
-        Rate(bad=x, n=timed(ours), value=quantile(ours, q)),
-        highest_growth(stable, ours, q),
+        Rate(bad=z, n=baseline.total, value=baseline.quantile(q)),
+        Rate(bad=x, n=candidate.total, value=candidate.quantile(q)),
+        highest_growth(baseline, candidate, q),
     )
 
 

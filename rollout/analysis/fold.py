@@ -184,22 +184,30 @@ class _Fold:
         if counts is None:
             return state
         process = state.process.after(counts, check.margin, self.criteria.tuning, minute=minute, prove=prove)
-        state = _run(state, counts, cells if check.quantile is not None else (), anew=process.run_start == minute)
+        run = NOTHING if process.run_start == minute else state.run
         z, m, x, n = counts
         half_bad = check.quantile is None and n >= 20 and x >= 0.5 * n and z < 0.25 * m
+        theirs, ours = state.run_baseline, state.run_candidate
+        if check.quantile is not None:
+            theirs, ours = answered(cells[0]), answered(cells[1])
+            if run is not NOTHING:
+                theirs, ours = _added(state.run_baseline or {}, theirs), _added(state.run_candidate or {}, ours)
         return state._replace(
             process=process,
             step=state.step.plus(counts) if minute >= self.stage.since else state.step,
             recent=(*state.recent, counts)[-RECENT_BLOCKS:],
             excess=state.excess + x - n * z / m,
+            run=run.plus(counts),
+            run_baseline=theirs,
+            run_candidate=ours,
             half_bad=state.half_bad + 1 if half_bad else 0,
         )
 
     def _with_bars(self, state: SourceState, minute: int) -> dict[str, CheckState]:
         """The states of all checks, with the bars and usual shares that minutes before this one could set."""
-        checks = {check.name: state.checks.get(check.name, CheckState()) for check in self.criteria.checks}
-        if not state.checks:
-            checks = {check.name: self._usual(checks[check.name], check) for check in self.criteria.checks}
+        checks = dict(state.checks)
+        if not checks:
+            checks = {check.name: self._usual(CheckState(), check) for check in self.criteria.checks}
         barless = [
             check for check in self.criteria.checks if check.quantile is not None and checks[check.name].bar is None
         ]
@@ -225,18 +233,6 @@ class _Fold:
         return durations([*self.series.history.values(), *own])
 
 
-def _run(state: CheckState, counts: Counts, cells: Sequence[Cell], *, anew: bool) -> CheckState:
-    """With one more block in the run that speaks for a fault, or the first of a new one."""
-    if anew:
-        state = state._replace(run=NOTHING, run_baseline=None, run_candidate=None)
-    state = state._replace(run=state.run.plus(counts))
-    if not cells:
-        return state
-    theirs = _added(state.run_baseline or {}, answered(cells[0]))
-    ours = _added(state.run_candidate or {}, answered(cells[1]))
-    return state._replace(run_baseline=theirs, run_candidate=ours)
-
-
 def _over(state: CheckState, over: Counts, limit: float) -> CheckState:
     excess, worst = over.x - limit * over.n, state.worst.x - limit * state.worst.n
     return state._replace(over=state.over.plus(over), worst=over if excess > worst else state.worst)
@@ -244,6 +240,7 @@ def _over(state: CheckState, over: Counts, limit: float) -> CheckState:
 
 def _added(histogram: Mapping[int, int], other: Histogram) -> dict[int, int]:
     total = dict(histogram)
+    known = total.get
     for index, count in other.items():
-        total[index] = total.get(index, 0) + count
+        total[index] = known(index, 0) + count
     return total

@@ -16,7 +16,7 @@ from rollout.analysis.bounds import (
     share_interval,
     surely_above,
 )
-from rollout.analysis.cells import quantile
+from rollout.analysis.cells import Ranked, quantile
 from rollout.analysis.evidence import Counts
 
 
@@ -39,7 +39,7 @@ def test_surely_above_is_the_exact_binomial_test(n: int, part: float, limit: flo
 def test_nothing_is_sure_of_nothing() -> None:
     assert not surely_above(0, 0, 0.05)
     assert highest_share(0, 0) == 1.0
-    assert highest_growth({}, {}, 0.95) is None
+    assert highest_growth(Ranked({}), Ranked({}), 0.95) is None
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1))
@@ -62,8 +62,9 @@ def test_the_highest_increase_is_newcombes() -> None:
 def test_the_highest_growth_shrinks_with_data_and_never_falls_below_what_is_seen() -> None:
     stable, candidate = {40: 500, 44: 400, 48: 100}, {41: 500, 45: 400, 49: 100}
     seen = exp(log(2) / 8) - 1
-    few = highest_growth(stable, candidate, 0.5)
-    many = highest_growth({k: 100 * v for k, v in stable.items()}, {k: 100 * v for k, v in candidate.items()}, 0.5)
+    few = highest_growth(Ranked(stable), Ranked(candidate), 0.5)
+    more = [Ranked({bucket: 100 * count for bucket, count in one.items()}) for one in (stable, candidate)]
+    many = highest_growth(*more, 0.5)
     assert few is not None
     assert many is not None
     assert seen < many < few
