@@ -93,9 +93,23 @@ def run(*, output: str = "table", rps: int = RPS, state: Path | None = None) -> 
         home.mkdir(parents=True, exist_ok=True)
         stage.say("Starting a local Azure, real predictions and the daemon, on a clock 60 times as fast …")
         with Scene(state=home.resolve(), rps=rps) as scene:
-            played = [_play(scene, act, stage) for act in ACTS]
+            played = _all_acts(scene, stage)
     stage.end(played, monotonic() - begun)
-    return 0 if all(each.as_expected for each in played) else 1
+    return 0 if _as_they_should(played) else 1
+
+
+def _all_acts(scene: Scene, stage: "Stage") -> "list[Played]":
+    """Every act, as long as the one before ended as it should: a second one needs a free endpoint."""
+    played: list[Played] = []
+    for act in ACTS:
+        played.append(_play(scene, act, stage))
+        if not played[-1].as_expected:
+            break
+    return played
+
+
+def _as_they_should(played: "Sequence[Played]") -> bool:
+    return len(played) == len(ACTS) and all(each.as_expected for each in played)
 
 
 class Stage:
@@ -203,7 +217,7 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any], deployment:
 
 def _as_json(played: Sequence[Played], seconds: float) -> Mapping[str, Any]:
     return {
-        "ok": all(each.as_expected for each in played),
+        "ok": _as_they_should(played),
         "seconds": round(seconds, 1),
         "rollouts": [
             {
