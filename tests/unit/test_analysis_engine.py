@@ -77,3 +77,30 @@ def test_rollouts_that_are_done_leave_the_others_as_they_are() -> None:
         one.take(*(part[:, 1:] for part in block), np.array([True]))
     assert both.evidence() == pytest.approx(one.evidence(), rel=0)
     assert both.not_worse() == pytest.approx(one.not_worse(), rel=0)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    bad=st.floats(0.3, 2000.0),
+    share=st.floats(0.02, 0.95),
+    tau=st.sampled_from([0.0, 0.1, 0.3]),
+    may_retreat=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_at_the_margin_evidence_rarely_reaches_what_fails(
+    seed: int, bad: float, share: float, tau: float, may_retreat: bool
+) -> None:
+    """Exactly at the margin, with minutes that differ by the stated law: at most alpha ever fail (Ville)."""
+    rng, rollouts, alpha = np.random.default_rng(seed), 400, 0.05
+    margin = Margin(1.2, 0.0)
+    n, m = np.full((1, rollouts), 1e6 * share), np.full((1, rollouts), 1e6 * (1 - share))
+    theta = n * margin.ratio / (n * margin.ratio + m)
+    engine, failed = Processes([margin], planned(50, may_retreat=may_retreat), rollouts), np.zeros(rollouts, bool)
+    for _ in range(60):
+        total = rng.poisson(bad * rng.lognormal(0.0, 0.4), (1, rollouts))  # both deployments drift alike
+        kappa = 1 / (theta * (1 - theta) * tau**2) - 1 if tau else None
+        part = rng.beta(theta * kappa, (1 - theta) * kappa) if kappa is not None else theta
+        x = rng.binomial(total, part).astype(float)
+        engine.take(total - x, m, x, n, np.ones(rollouts, bool))
+        failed |= engine.evidence()[0] >= 1 / alpha
+    assert failed.mean() <= alpha + 3 * (alpha * (1 - alpha) / rollouts) ** 0.5
