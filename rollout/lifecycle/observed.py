@@ -10,6 +10,7 @@ from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.splits import (
+    FOREIGN_SETTLES,
     HOLDS_TRAFFIC,
     confirmed,
     intended_traffic,
@@ -18,7 +19,7 @@ from rollout.lifecycle.splits import (
     unconfirmed,
 )
 from rollout.lifecycle.story import Story
-from rollout.world import EndpointState, Severity
+from rollout.world import EndpointState, Severity, Snapshot
 
 _WATCHED = (HOLDS_TRAFFIC | {Phase.PAUSED}) - {Phase.ROLLING_BACK}
 
@@ -29,12 +30,27 @@ def observe(story: Story, facts: Facts) -> None:
     if snapshot is None or snapshot.endpoint is None or rollout.phase not in _WATCHED | {Phase.ROLLING_BACK}:
         return
     if shows_intended(rollout, snapshot):
-        _confirmed(story)
-    elif rollout.phase in _WATCHED:
+        if _believable(story, snapshot):
+            _confirmed(story)
+    elif rollout.phase is Phase.ROLLING_BACK:
+        story.set(shown_at=None)
+    else:
         noted, settled = noted_foreign(rollout, snapshot)
         story.rollout = noted
         if settled and noted.foreign is not None and not noted.foreign.told:
             _drifted(story, snapshot.endpoint)
+
+
+def _believable(story: Story, snapshot: Snapshot) -> bool:
+    """Whether one look is enough. A roll back that Azure did not accept from us may be a person's, or a read that lags."""
+    rollout = story.rollout
+    accepted = any(write.outcome == "accepted" and write.split == intended_traffic(rollout) for write in rollout.writes)
+    if rollout.phase is not Phase.ROLLING_BACK or accepted or not rollout.writes:
+        return True
+    if rollout.shown_at is None:
+        story.set(shown_at=snapshot.requested_at)
+        return False
+    return snapshot.requested_at - rollout.shown_at >= FOREIGN_SETTLES
 
 
 def _confirmed(story: Story) -> None:

@@ -67,6 +67,7 @@ class Rollout:
     writes: tuple[Write, ...] = ()  # since the last confirmed split; the last one is the newest
     strays: tuple[Write, ...] = ()  # from before it, not seen yet: for a while they may still take effect
     foreign: Foreign | None = None
+    shown_at: datetime | None = None  # first look that showed a roll back done which Azure has not accepted from us
     replaceable: Split | None = None  # a person's split that `resume --restore` allowed to write over
     pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, as judged
 

@@ -475,6 +475,7 @@ def test_a_roll_back_is_asked_for_even_where_a_read_shows_stable_at_100_percent_
     assert life.tick(FAIL, blind=True).write is None
     assert life.tick(seconds=3).write == ALL_BLUE
     assert life.phase is P.ROLLING_BACK
+    life.slow = False
     life.tick(seconds=3)
     assert life.phase is P.ROLLED_BACK
 
@@ -524,11 +525,27 @@ def test_a_roll_back_that_is_refused_pages_and_is_still_tried() -> None:
     assert (life.phase, len(life.told("unconfirmed"))) == (P.ROLLED_BACK, 1)
 
 
-def test_a_person_who_rolls_back_meanwhile_is_thanked_by_the_end() -> None:
+@pytest.mark.parametrize("answer", ["unknown", "conflict", "refused"])
+def test_a_roll_back_that_azure_did_not_accept_from_us_is_believed_at_the_second_look(answer: str) -> None:
     life = at_step(1)
     life.slow = True
-    life.tick(FAIL, answer="unknown")
+    life.tick(FAIL, answer=answer)
+    life.traffic = {"blue": 100}  # a person was asked, and did it by hand
+    life.tick(seconds=3)
+    assert life.phase is P.ROLLING_BACK
+    life.tick(seconds=5)
+    assert life.phase is P.ROLLED_BACK
+
+
+def test_a_read_that_lags_behind_somebody_s_operation_does_not_end_a_roll_back() -> None:
+    life = at_step(1)
+    life.tick(FAIL, answer="refused")
     life.traffic = {"blue": 100}
+    life.tick(seconds=3)
+    life.traffic = {"blue": 75, "green": 25}
+    life.tick(seconds=3)
+    life.tick(seconds=15)
+    assert (life.phase, life.writes[-1]) == (P.ROLLING_BACK, ALL_BLUE)
     life.tick(seconds=3)
     assert life.phase is P.ROLLED_BACK
 
