@@ -153,7 +153,10 @@ def _no_fresh_data(rollout: Rollout, stable: str, facts: Facts) -> str:
     if facts.trouble:
         return facts.trouble.rstrip(".")
     if facts.read_at is None or facts.read_at < rollout.created_at:
-        return f"the traffic log of {rollout.ref.name} has not been read yet; where it stays so, /readyz and the daemon's log say why"
+        return (
+            f"the traffic log of {rollout.ref.name} has not been read yet; where it stays so, /readyz and the daemon's log "
+            "say why"
+        )
     seen = f"none since {facts.fresh_at:%H:%M} UTC" if facts.fresh_at else "none at all in the last hour"
     return (
         f"no fresh rows of {stable} in AmlOnlineEndpointTrafficLog ({seen}): without them nobody can judge. Check that the "
