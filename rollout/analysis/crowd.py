@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from rollout.analysis import decision, guards
+from rollout.analysis import decision, findings, guards
 from rollout.analysis.bounds import surely_above
 from rollout.analysis.engine import Array, Mask, Processes, likelihood
 from rollout.analysis.fold import RECENT_BLOCKS, Criteria
@@ -171,12 +171,18 @@ class Watch:
         self.step_blocks += here & (minute.baseline > 0.0) & (minute.candidate > 0.0)
         self.step_candidate += np.where(here, minute.candidate, 0.0)
 
-    def persists(self, rollouts: Mask) -> Mask:
-        """There are enough minutes under this split, and they don't speak against a fault: see `Look.persists`."""
+    def says(self, rollouts: Mask) -> dict[str, Array]:
+        """What the minutes under this split alone say for a fault by check, as one block; NaN where they are too few."""
         known, tau = self.processes, self.processes.tau()[..., rollouts]
-        says = likelihood(*self.step[..., rollouts], ratio=known.ratio, allowance=known.allowance, tau=tau)
-        enough = self.seen_blocks[rollouts] >= decision.OWN_BLOCKS
-        return np.asarray(enough & (self.parts @ says >= decision.PERSISTS))
+        found = likelihood(*self.step[..., rollouts], ratio=known.ratio, allowance=known.allowance, tau=tau)
+        told = np.where(self.seen_blocks[rollouts] >= decision.OWN_BLOCKS, found, np.nan)
+        return {check.name: told[row] for row, check in enumerate(self.criteria.checks)}
+
+    def blamed(self, rollouts: Mask) -> dict[str, Mask]:
+        """Which checks carry the evidence."""
+        parts = self.parts[:, None] * self.processes.evidence()[:, rollouts]
+        loud = parts >= findings.LOUD * parts.max(axis=0)
+        return {check.name: loud[row] for row, check in enumerate(self.criteria.checks)}
 
     def suspicion(self) -> Array:
         """The loudest check's."""
@@ -230,7 +236,7 @@ def rule(watches: Sequence[Watch], deciding: Watch, places: Places, terms: Terms
     evidence = np.max([watch.evidence() for watch in watches], axis=0)
     suspicion = np.max([watch.suspicion() for watch in watches], axis=0)
     retreated = places.retreated >= 0
-    fails = np.any([watch.hard() | _loud(watch, places, terms, at=at) for watch in watches], axis=0)
+    fails = np.any([watch.hard() | _loud(watch, watches, places, terms, at=at) for watch in watches], axis=0)
     shared = deciding.shared_incident()
     calm = (suspicion < decision.OVER) & (evidence < decision.RESUME)
     away = _retreated(evidence, places, terms, calm=calm, at=at, shown=shown)
@@ -246,7 +252,7 @@ def rule(watches: Sequence[Watch], deciding: Watch, places: Places, terms: Terms
     return ruled
 
 
-def _loud(watch: Watch, places: Places, terms: Terms, *, at: int) -> Mask:
+def _loud(watch: Watch, watches: Sequence[Watch], places: Places, terms: Terms, *, at: int) -> Mask:
     """This source's evidence fails the rollout: see `decision._may_fail`."""
     evidence = watch.evidence()
     loud = evidence >= terms.threshold
@@ -256,8 +262,18 @@ def _loud(watch: Watch, places: Places, terms: Terms, *, at: int) -> Mask:
     may = (evidence >= decision.OVERWHELMING) | (stayed >= decision.RETREAT_MOST)
     ask = loud & ~may & (stayed >= decision.RETREAT_LEAST)
     if ask.any():
-        may[ask] = watch.persists(ask)
+        may[ask] = _persists(watch, watches, ask)
     return np.asarray(loud & may)
+
+
+def _persists(watch: Watch, watches: Sequence[Watch], rollouts: Mask) -> Mask:
+    """See `decision._persists`."""
+    heard = [other.says(rollouts) for other in watches]
+    found = np.zeros(int(rollouts.sum()), dtype=bool)
+    for name, blamed in watch.blamed(rollouts).items():
+        least = np.fmin.reduce([says[name] for says in heard if name in says])  # the least that is known
+        found |= blamed & (least >= decision.PERSISTS)
+    return found
 
 
 def _retreated(evidence: Array, places: Places, terms: Terms, *, calm: Mask, at: int, shown: int) -> Numbers:

@@ -1,7 +1,9 @@
 """The decision: the table that turns evidence and guards into pass, hold, retreat or fail.
 
 The rule: the first line that applies decides. Fails come before doubts, doubts before passes; a retreat never turns into
-a pass, and a fail by evidence goes through a retreat where the policy retreats, unless the evidence is overwhelming.
+a pass, and a fail by evidence goes through a retreat where the policy retreats, unless the evidence is overwhelming. To
+retreat costs little and promises nothing, so a suspicion is enough; to fail takes evidence that keeps its promise, and
+minutes since the retreat that do not dispute it. Any condition more only lowers the chance to fail a good candidate.
 """
 
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ DOUBT = 5.0  # E from which time alone does not pass a step
 OVERWHELMING = 1e6  # E that fails at once
 RETREAT_LEAST = 8  # minutes of retreat before evidence fails …
 OWN_BLOCKS = 3  # … with so many blocks of its own, …
-PERSISTS = 0.5  # … which must not speak against a fault: a burst that passed is none
+PERSISTS = 0.7  # … as likely, at least, under a fault as at the margin: a burst that passed is no fault
 RETREAT_MOST = 40  # minutes after which a retreat ends
 RETREAT_SETTLE = 2  # minutes beyond the data's lag before a retreat may end
 RENEWED = 2.0  # a retreat that ended for its length alone needs this much more suspicion to come again
@@ -131,8 +133,20 @@ def _may_fail(case: Case, look: Look) -> bool:
     if not case.retreats or look.total() >= OVERWHELMING:
         return True
     stayed = case.now - since if since is not None else 0
-    own = stayed >= RETREAT_LEAST and look.seen.step_blocks >= OWN_BLOCKS
-    return stayed >= RETREAT_MOST or (own and look.persists() >= PERSISTS)
+    return stayed >= RETREAT_MOST or (stayed >= RETREAT_LEAST and _persists(case, look))
+
+
+def _persists(case: Case, look: Look) -> bool:
+    """The minutes since the retreat do not dispute what is blamed, in any source that shows enough of them."""
+    for check in look.blamed():
+        heard = [
+            other.says(check)
+            for other in case.looks
+            if check.name in other.criteria.weights and other.seen.step_blocks >= OWN_BLOCKS
+        ]
+        if heard and min(heard) >= PERSISTS:
+            return True
+    return False
 
 
 def _first(case: Case, *, hard: bool) -> tuple[Key, ...]:

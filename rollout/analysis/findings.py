@@ -15,6 +15,7 @@ from rollout.analysis.fold import Criteria
 from rollout.analysis.judgement import CheckState, SourceState
 from rollout.analysis.terms import Action, Finding, Rate, Source
 
+LOUD = 0.5  # of what the loudest check says: this loud carries the evidence, too
 Key = tuple[Source, str]  # a source and a check
 
 
@@ -38,14 +39,15 @@ class Look:
         """The suspicion of one check, the open minutes included."""
         return process_of(self.seen, check).suspicion()
 
-    def persists(self) -> float:
+    def blamed(self) -> list[Check]:
+        """The checks that carry the evidence."""
+        loud = LOUD * max(self.part(check) for check in self.criteria.checks)
+        return [check for check in self.criteria.checks if self.part(check) >= loud]
+
+    def says(self, check: Check) -> float:
         """What this step's minutes alone, taken as one block, say for a fault: 1 says nothing."""
-        found = 0.0
-        for check in self.criteria.checks:
-            state = self.seen.checks.get(check.name, CheckState())
-            tau = state.process.noise.tau(self.criteria.tuning.tau)
-            found += self.criteria.weights[check.name] * likelihood(state.step, check.margin, tau)
-        return found
+        state = self.seen.checks.get(check.name, CheckState())
+        return likelihood(state.step, check.margin, state.process.noise.tau(self.criteria.tuning.tau))
 
     def part(self, check: Check) -> float:
         """What the check contributes to the combined evidence."""
@@ -75,7 +77,7 @@ def culprits(looks: Collection[Look]) -> list[Key]:
         for check in look.criteria.checks
         if look.evidence(check) > 1.0
     }
-    loud = [key for key, part in parts.items() if part >= 0.5 * max(parts.values())]
+    loud = [key for key, part in parts.items() if part >= LOUD * max(parts.values())]
     return sorted(loud, key=lambda key: -parts[key])
 
 

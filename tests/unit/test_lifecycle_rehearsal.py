@@ -1,6 +1,8 @@
 """The rehearsal moves rollouts as the real judge and the real lifecycle do, on the same minutes."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +14,7 @@ from rollout.analysis.cells import BUCKETS_PER_OCTAVE, UNTIMED, quantile
 from rollout.analysis.cells import Cell as Cells
 from rollout.analysis.crowd import Minute, Numbers
 from rollout.analysis.engine import Array
-from rollout.analysis.verdict import Series, begin, judge
+from rollout.analysis.verdict import Series, Source, begin, judge
 from rollout.lifecycle import Facts, Phase, Rollout, advance, stage_of, written
 from rollout.lifecycle.rehearsal import Delay, Ended, Outcomes, rehearse
 from rollout.lifecycle.stage import minute_of
@@ -31,10 +33,14 @@ from tests.benchmarks.detection.workload import (
     Fault,
     benchmark_policy,
 )
-from tests.support.judging import START
+from tests.support.judging import START, without_durations
 from tests.support.stories import NOON, REF
 
 PHASE = 0.5
+Delays = Mapping[Source, Delay]
+CLOSED: Delays = {"logs": Delay(steady=2, closed=2)}
+OPEN: Delays = {"logs": Delay(steady=2, closed=6)}
+BOTH: Delays = {"logs": Delay(steady=5, closed=8), "metrics": Delay(steady=2, closed=3)}
 
 
 class Recorded:
@@ -88,8 +94,8 @@ def _history(endpoint: Endpoint) -> dict[int, Cells]:
 class Life:
     """One rollout, moved by the real judge and lifecycle, shown the recorded minutes."""
 
-    def __init__(self, policy: Policy, recorded: Recorded, rollout: int, delay: Delay) -> None:
-        self.recorded, self.delay, self.minutes = recorded, delay, recorded.shown[rollout]
+    def __init__(self, policy: Policy, recorded: Recorded, rollout: int, delays: Delays) -> None:
+        self.recorded, self.delays, self.minutes = recorded, delays, recorded.shown[rollout]
         share = round(100 * self.minutes[0][0])
         self.origin = NOON.replace(microsecond=0) - timedelta(minutes=minute_of(NOON) - START)
         split = Split.of({"blue": 100 - share, "green": share})
@@ -133,7 +139,7 @@ class Life:
         judgement, verdict, stage = None, None, stage_of(rollout, now)
         if stage is not None and rollout.phase is not Phase.ROLLING_BACK:
             before, policy = rollout.judgement or begin(rollout.policy), rollout.policy
-            series = [self._series(minute)]
+            series = [self._series(source, minute) for source in self.delays]
             judgement, verdict = judge(before, policy=policy, stage=stage, series=series, now=minute_of(now))
         endpoint = EndpointState(name=REF.name, resource_id="", state="Succeeded", traffic=self.shown)
         snapshot = Snapshot(endpoint=endpoint, deployments=None, requested_at=now)
@@ -144,32 +150,35 @@ class Life:
             self.shown = decision.write
             self.rollout = written(decision.rollout, outcome="accepted", now=now)
 
-    def _series(self, minute: int) -> Series:
-        visible = range(max(0, minute - self.delay.steady))
+    def _series(self, source: Source, minute: int) -> Series:
+        delay = self.delays[source]
         stable, candidate = _between(BARS), _between(BARS * (1 + MARGIN))
         cells: tuple[dict[int, Cells], dict[int, Cells]] = ({}, {})
-        for at in visible:
+        for at in range(max(0, minute - delay.steady)):
             shown = self.minutes[at][1]
             if shown.baseline[0]:
                 cells[0][START + at] = _cell(shown.z[:, 0], shown.baseline[0], stable)
             if shown.candidate[0]:
                 cells[1][START + at] = _cell(shown.x[:, 0], shown.candidate[0], candidate)
-        closed = START + minute - self.delay.closed
-        steady = frozenset(range(closed, START + minute - self.delay.steady))
-        return Series(
-            source="logs",
+        closed = START + minute - delay.closed
+        series = Series(
+            source=source,
             baseline=cells[0],
             candidate=cells[1],
             closed_before=closed,
-            steady=steady,
+            steady=frozenset(range(closed, START + minute - delay.steady)),
             read_at=START + minute,
             history=self.history,
         )
+        if source == "logs":
+            return series
+        parts = {name: without_durations(getattr(series, name)) for name in ("baseline", "candidate", "history")}
+        return replace(series, **parts)
 
 
-def _rehearsed(cell: Cell, fault: Fault, policy: Policy, delay: Delay, count: int) -> tuple[Recorded, Outcomes]:
+def _rehearsed(cell: Cell, fault: Fault, policy: Policy, delays: Delays, count: int) -> tuple[Recorded, Outcomes]:
     recorded = Recorded(Endpoint(cell, "noisy", fault, count, (7,)))
-    return recorded, rehearse(policy, recorded, {"logs": delay}, rollouts=count, phase=PHASE)
+    return recorded, rehearse(policy, recorded, delays, rollouts=count, phase=PHASE)
 
 
 ENDINGS = {Phase.ROLLED_BACK: Ended.ROLLED_BACK, Phase.SUCCEEDED: Ended.PROMOTED, Phase.PAUSED: Ended.PAUSED}
@@ -186,15 +195,15 @@ CASES: list[tuple[Cell, Fault, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("cell", "fault", "choices"), CASES, ids=[str(number) for number in range(len(CASES))])
-@pytest.mark.parametrize("delay", [Delay(steady=2, closed=2), Delay(steady=2, closed=6)], ids=["closed", "open"])
+@pytest.mark.parametrize("delays", [CLOSED, OPEN, BOTH], ids=["closed", "open", "both"])
 def test_the_rehearsal_moves_rollouts_as_the_lifecycle_does(
-    cell: Cell, fault: Fault, choices: dict[str, Any], delay: Delay
+    cell: Cell, fault: Fault, choices: dict[str, Any], delays: Delays
 ) -> None:
     count = 3
-    policy = benchmark_policy(**choices)
-    recorded, outcomes = _rehearsed(cell, fault, policy, delay, count)
+    policy = benchmark_policy(**choices, evidence=tuple(delays))
+    recorded, outcomes = _rehearsed(cell, fault, policy, delays, count)
     for rollout in range(count):
-        phase, minutes, shares = Life(policy, recorded, rollout, delay).live()
+        phase, minutes, shares = Life(policy, recorded, rollout, delays).live()
         theirs = [share for _, (share, _) in sorted(recorded.shown[rollout].items())]
         assert shares == pytest.approx(theirs[: len(shares)])
         assert ENDINGS[phase] == outcomes.ended[rollout]
@@ -205,7 +214,7 @@ def test_what_the_sample_covers() -> None:
     """The cases above see every ending, and retreats that end well and badly."""
     endings: Counter[tuple[Ended, bool]] = Counter()
     for cell, fault, choices in CASES:
-        _, outcomes = _rehearsed(cell, fault, benchmark_policy(**choices), Delay(steady=2, closed=6), 4)
+        _, outcomes = _rehearsed(cell, fault, benchmark_policy(**choices), OPEN, 4)
         endings.update(zip(map(Ended, outcomes.ended), map(bool, outcomes.retreats), strict=True))
     assert endings.keys() >= {
         (Ended.PROMOTED, False),
