@@ -6,6 +6,7 @@ the answer is what is printed. What needs a reason is refused here before anythi
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from rollout.cli.options import (
 )
 from rollout.cli.reading import follow
 from rollout.cli.terminal import fold, look_of
-from rollout.errors import PolicyError, RolloutError
+from rollout.errors import PolicyError, RolloutError, UnavailableError
 
 ANSWER_WITHIN = 20.0  # seconds until a tick has surely seen the command
 ANSWER_EVERY = 0.1
@@ -192,5 +193,6 @@ def _answer(client: Client, written: Any) -> Any:
         if written["state"] != "waiting":
             break
         pause.wait(ANSWER_EVERY)
-        written = client.get(f"/v1/commands/{written['id']}")
+        with suppress(UnavailableError):  # it is written down: a daemon that restarts answers it afterwards
+            written = client.get(f"/v1/commands/{written['id']}")
     return written

@@ -7,7 +7,7 @@ library, so that `rollout status` starts in a blink; every failure leaves as an 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -27,10 +27,15 @@ _ERRORS: Mapping[int, type[RolloutError]] = {409: ConflictError, 422: PolicyErro
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where the daemon answers and which file holds its token."""
+    """Where the daemon answers and which file holds its token; with `address_file`, the daemon tells its address there."""
 
     address: str
     token_file: Path
+    address_file: Path | None = None
+
+    def now(self) -> "Target":
+        """With the address of this moment: a daemon that chose its port has another one after a restart."""
+        return self if self.address_file is None else replace(self, address=_told(self.address_file))
 
 
 def find_daemon(config: Path | None, environ: Mapping[str, str] = os.environ) -> Target:
@@ -61,7 +66,8 @@ def _from_settings(path: Path, environ: Mapping[str, str]) -> Target:
     token = environ.get("ROLLOUT_API__TOKEN_FILE") or str(api.get("token_file") or DEFAULT_TOKEN_FILE)
     token_file = path.parent / token
     if listen.endswith(":0"):
-        return Target(address=_told(token_file.parent / ADDRESS_FILE), token_file=token_file)
+        file = token_file.parent / ADDRESS_FILE
+        return Target(address=_told(file), token_file=token_file, address_file=file)
     return Target(address=f"http://{listen}", token_file=token_file)
 
 
@@ -102,7 +108,8 @@ class Client:
     def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         import http.client  # 20 ms that `lint` and `--help` do without
 
-        address = urlsplit(self._target.address)
+        target = self._target.now()
+        address = urlsplit(target.address)
         connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=self._timeout)
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
         payload = None if body is None else json.dumps(body).encode()
@@ -111,9 +118,9 @@ class Client:
         try:
             connection.request(method, f"{address.path}{path}", body=payload, headers=headers)
             answer = connection.getresponse()
-            return _understood(answer.status, answer.read(MAX_ANSWER), self._target)
+            return _understood(answer.status, answer.read(MAX_ANSWER), target)
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(self._silence(error)) from None
+            raise UnavailableError(self._silence(target, error)) from None
         finally:
             connection.close()
 
@@ -128,12 +135,12 @@ class Client:
             message = f"The daemon's token in {self._target.token_file} cannot be read: {reason}."
             raise SettingsError(f"{message} Run this command as the daemon's user.") from None
 
-    def _silence(self, error: Exception) -> str:
+    def _silence(self, target: Target, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"The daemon at {self._target.address} did not answer within {self._timeout:.0f} s."
+            return f"The daemon at {target.address} did not answer within {self._timeout:.0f} s."
         if isinstance(error, ConnectionRefusedError):
-            return f"No daemon answers at {self._target.address}. {_how_to_start()}"
-        return f"No daemon answers at {self._target.address} ({type(error).__name__}: {error}). {_how_to_start()}"
+            return f"No daemon answers at {target.address}. {_how_to_start()}"
+        return f"No daemon answers at {target.address} ({type(error).__name__}: {error}). {_how_to_start()}"
 
 
 def rollout_path(endpoint: str, *more: str) -> str:

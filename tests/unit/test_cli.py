@@ -4,6 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,6 +94,47 @@ def test_no_daemon_is_told_with_what_to_do(tmp_path: Path) -> None:
     token_file.write_text("a-token")
     with pytest.raises(UnavailableError, match=r"No daemon answers at http://127\.0\.0\.1:9\. Start one with"):
         caller.get("/v1/rollouts")
+
+
+class Daemon(BaseHTTPRequestHandler):
+    """Answers every read with the port that it listens on."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"port": self.server.server_address[1]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@contextmanager
+def daemon_in(folder: Path) -> Iterator[int]:
+    """A daemon on a free port, which it leaves in the folder while it runs."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Daemon) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        (folder / ADDRESS_FILE).write_text(json.dumps({"address": f"http://127.0.0.1:{server.server_port}"}))
+        try:
+            yield server.server_port
+        finally:
+            (folder / ADDRESS_FILE).unlink()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_daemon_that_restarts_on_another_port_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "rollout.yaml").write_text("api: {listen: '127.0.0.1:0', token_file: token}\n")
+    (tmp_path / "token").write_text("a-token")
+    with daemon_in(tmp_path) as first:
+        caller = Client(find_daemon(tmp_path / "rollout.yaml", {}))
+        assert caller.get("/v1/rollouts") == {"port": first}
+    with pytest.raises(UnavailableError, match="rollout daemon --config"):
+        caller.get("/v1/rollouts")
+    with daemon_in(tmp_path) as second:
+        assert caller.get("/v1/rollouts") == {"port": second}
 
 
 def test_names_are_quoted_in_addresses() -> None:
