@@ -47,7 +47,7 @@ class Look:
     def says(self, check: Check) -> float:
         """What this step's minutes alone, taken as one block, say for a fault: 1 says nothing."""
         state = self.seen.checks.get(check.name, CheckState())
-        return likelihood(state.step, check.margin, state.process.noise.tau(self.criteria.tuning.tau))
+        return likelihood(state.step, check.margin, state.process.noise.tau(self.criteria.tunings[check.name].tau))
 
     def part(self, check: Check) -> float:
         """What the check contributes to the combined evidence."""

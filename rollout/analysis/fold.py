@@ -30,17 +30,28 @@ class Criteria:
     weight: float  # the source's part of alpha
     checks: tuple[Check, ...]
     weights: Mapping[str, float]  # each check's part of the source's evidence
-    tuning: Tuning
+    tuning: Tuning  # caps and horizon, the same for all checks
+    tunings: Mapping[str, Tuning]  # … and with each check's own `tau`
 
 
-def criteria_of(policy: Policy) -> dict[Source, Criteria]:
-    """By source, in the policy's order; the first of them that is `logs`, else the first, decides promotion."""
+def criteria_of(policy: Policy, taus: Mapping[str, Mapping[str, float]] | None = None) -> dict[Source, Criteria]:
+    """By source, in the policy's order; the first of them that is `logs`, else the first, decides promotion.
+
+    `taus` is what the judgement knows (see `Judgement.taus`).
+    """
     minutes = round(sum(step.bake.total_seconds() for step in policy.steps) / 60)
     tuning = planned(minutes, may_retreat=policy.when.suspicion == "retreat")
     found = {}
     for source, weight in source_weights(policy).items():
-        checks = checks_of(policy, source)
-        found[source] = Criteria(source=source, weight=weight, checks=checks, weights=weights(checks), tuning=tuning)
+        checks, known = checks_of(policy, source), (taus or {}).get(source, {})
+        found[source] = Criteria(
+            source=source,
+            weight=weight,
+            checks=checks,
+            weights=weights(checks),
+            tuning=tuning,
+            tunings={check.name: tuning._replace(tau=known.get(check.name, tuning.tau)) for check in checks},
+        )
     return found
 
 
@@ -183,7 +194,8 @@ class _Fold:
             state = _over(state, over, check.limit or 0.0)
         if counts is None:
             return state
-        process = state.process.after(counts, check.margin, self.criteria.tuning, minute=minute, prove=prove)
+        tuning = self.criteria.tunings[check.name]
+        process = state.process.after(counts, check.margin, tuning, minute=minute, prove=prove)
         run = NOTHING if process.run_start == minute else state.run
         z, m, x, n = counts
         half_bad = check.quantile is None and n >= 20 and x >= 0.5 * n and z < 0.25 * m

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 from rollout.analysis.evidence import NOTHING, Counts, Process
 
-VERSION = 2
+VERSION = 3
 
 
 class CheckState(NamedTuple):
@@ -64,6 +64,8 @@ class Judgement:
     alpha: float
     version: int = VERSION
     sources: Mapping[str, SourceState] = field(default_factory=dict)
+    #: source -> check -> the spread between minutes expected before any was seen, learned before; 0.3 where not known
+    taus: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     resumed_at: float = 0.0  # the suspicion at which a retreat ended for its length alone; 0 once the suspicion is over
 
     def dump(self) -> str:
@@ -95,9 +97,12 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _loaded(kind: Any, plain: Any) -> Any:
-    """`plain` as a value of the annotated type `kind`: dataclasses, named tuples, tuples, mappings, numbers, None."""
+    """`plain` as a value of the annotated type `kind`: dataclasses, named tuples, tuples, mappings, numbers, None.
+
+    What an older version did not have yet keeps its default.
+    """
     if is_dataclass(kind) and isinstance(kind, type):
-        return kind(**{name: _loaded(hint, plain[name]) for name, hint in _hints(kind).items()})
+        return kind(**{name: _loaded(hint, plain[name]) for name, hint in _hints(kind).items() if name in plain})
     if hasattr(kind, "_fields"):
         return kind(*(_loaded(hint, item) for hint, item in zip(_hints(kind).values(), plain, strict=False)))
     origin, parts = get_origin(kind), get_args(kind)

@@ -60,7 +60,7 @@ def replay(policy: Policy, exhibits: Iterable[Exhibit], *, instead_of: Policy | 
 def _begun(begun: Judgement, policy: Policy, instead_of: Policy | None) -> Judgement:
     if instead_of is None:
         return begun
-    return begin(policy, alpha=policy.expert.alpha * begun.alpha / instead_of.expert.alpha)
+    return begin(policy, alpha=policy.expert.alpha * begun.alpha / instead_of.expert.alpha, taus=begun.taus)
 
 
 def same_shares(policy: Policy, other: Policy) -> bool:

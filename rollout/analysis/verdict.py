@@ -7,7 +7,7 @@ The order: absolute bounds, evidence, suspicion, "is there anything sound to jud
 `retreat` stays retreated, `hold` with `Reason.RECOVERED` ends the retreat, `hold` with any other reason stays and waits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rollout.analysis.decision import Case, Ruling, decide
@@ -35,9 +35,14 @@ __all__ = [
 ]
 
 
-def begin(policy: Policy, *, alpha: float | None = None) -> Judgement:
-    """An empty judgement. `alpha` overrides the policy's: half of it where a person went on past a fail."""
-    return Judgement(alpha=policy.expert.alpha if alpha is None else alpha)
+def begin(
+    policy: Policy, *, alpha: float | None = None, taus: Mapping[str, Mapping[str, float]] | None = None
+) -> Judgement:
+    """An empty judgement. `alpha` overrides the policy's: half of it where a person went on past a fail.
+
+    `taus` is what was learned before of the noise between minutes (see `Judgement.taus`, `noise.learned`).
+    """
+    return Judgement(alpha=policy.expert.alpha if alpha is None else alpha, taus=taus or {})
 
 
 def judge(
@@ -61,7 +66,7 @@ def case_of(judgement: Judgement, *, policy: Policy, stage: Stage, series: Seque
     """All that a ruling rests on. What was taken in is not taken in again: after a look its case can be made anew."""
     by_source = {one.source: one for one in series}
     looks = []
-    for source, criteria in criteria_of(policy).items():
+    for source, criteria in criteria_of(policy, judgement.taus).items():
         closed = seen = judgement.sources.get(source, SourceState())
         if source in by_source:
             closed, seen = advance(closed, by_source[source], stage, criteria)

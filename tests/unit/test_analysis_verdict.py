@@ -10,7 +10,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from rollout.analysis.cells import Cell
-from rollout.analysis.evidence import Process
 from rollout.analysis.verdict import Judgement, Pair, Reason, Series, Stage, Verdict, begin, judge
 from rollout.policy import Checks
 from tests.support.judging import START, cell, logs, look, policy, stage, without_durations
@@ -549,18 +548,29 @@ def test_a_judgement_survives_json_exactly() -> None:
     stored = TypeAdapter(Judgement)
     assert stored.validate_json(stored.dump_json(judgement)) == judgement
     with pytest.raises(ValueError, match="version 99"):
-        Judgement.load(judgement.dump().replace('"version":2', '"version":99'))
+        Judgement.load(judgement.dump().replace('"version":3', '"version":99'))
 
 
 def test_a_judgement_of_the_version_before_is_read() -> None:
     judgement, _ = look(RETREATING, minutes(GOOD_STABLE, 3), minutes(GOOD, 3), history=HISTORY)
     plain = json.loads(judgement.dump())
-    plain["version"] = 1
-    for check in plain["sources"]["logs"]["checks"].values():
-        check[0].pop()  # it did not know suspicions
-    loaded = Judgement.load(json.dumps(plain))
-    before, after = (one.sources["logs"].checks["error_rate"].process for one in (judgement, loaded))
-    assert after == before._replace(rising=Process().rising)
+    plain["version"] = 2
+    del plain["taus"]  # it expected the same noise of all endpoints
+    assert Judgement.load(json.dumps(plain)) == judgement
+
+
+def test_noise_that_was_learned_before_weighs_the_minutes() -> None:
+    stable, candidate = minutes(GOOD_STABLE, 8), minutes(cell(90, bad=10), 8)
+    series = logs(stable, candidate, history=HISTORY)
+    found = {}
+    for tau in (0.1, 0.3, 0.9):
+        judgement = begin(HOLDING, taus={"logs": {"error_rate": tau}})
+        assert Judgement.load(judgement.dump()) == judgement
+        after, verdict = judge(judgement, policy=HOLDING, stage=stage(), series=[series], now=START + 8)
+        assert after.taus == judgement.taus
+        found[tau] = verdict.evidence
+    untold = judge(begin(HOLDING), policy=HOLDING, stage=stage(), series=[series], now=START + 8)[1]
+    assert found[0.1] > found[0.3] == untold.evidence > found[0.9]
 
 
 def test_fresh_evidence_after_a_fail_has_half_the_budget() -> None:
