@@ -3,6 +3,10 @@
 The rule: cells of the same deployment and minute are replaced, cells of different minutes add up, and a missing cell is
 missing, never zero. A histogram maps a bucket to a count: bucket b holds durations from 2^(b/8) to 2^((b+1)/8) ms
 (eight to the octave, growth 9.05 %); `UNTIMED` holds requests whose duration is not known (platform metrics have none).
+
+Beside its classes a cell may hold measures, which are no requests and never counted as such: `ANSWER_SIZE`, the sizes of
+good answers in bytes, in the same buckets; `REPORTED`, a quantile of the minute's latency as Azure reported it, {bucket: 1};
+and `custom(NAME)`, what a check of the policy's own counted, {0: good, 1: bad}.
 """
 
 from bisect import bisect_left
@@ -18,6 +22,7 @@ UNTIMED = -1
 #: How a request ended: answered well, refused as the caller's fault, failed by the service, failed in the model,
 #: refused by the model as the caller's fault, throttled (429), timed out (408), given up by its client.
 CLASSES = ("ok", "4xx", "5xx", "model_5xx", "model_4xx", "throttled", "timeout", "gone")
+_CLASSES = frozenset(CLASSES)
 ERROR_CLASSES = ("5xx", "model_5xx", "throttled", "timeout")
 CLIENT_ERROR_CLASSES = ("4xx", "model_4xx")
 #: What each kind of bad answer means, in the words of Azure's documentation.
@@ -31,7 +36,18 @@ REASONS = {
     "gone": "given up by the client",
 }
 
+ANSWER_SIZE = "answer_size"
+#: Latency checks and the measure that tells the quantile that Azure reported.
+REPORTED = {"latency_p50": "reported_p50", "latency_p95": "reported_p95", "latency_p99": "reported_p99"}
+CUSTOM = "custom:"  # what the measures of a policy's own checks begin with
+GOOD, BAD = 0, 1  # the "buckets" of these
+
 Histogram = Mapping[int, int]
+
+
+def custom(name: str) -> str:
+    """The measure that a policy's own check of this name counts in."""
+    return f"{CUSTOM}{name}"
 
 
 def bucket(milliseconds: float) -> int:
@@ -72,7 +88,7 @@ class Ranked:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One deployment in one minute: for each class a histogram of durations."""
+    """One deployment in one minute: for each class a histogram of durations, for each measure one of its own."""
 
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
@@ -84,12 +100,24 @@ class Cell:
     @cached_property
     def sizes(self) -> Mapping[str, int]:
         """Requests by class."""
-        return {name: sum(histogram.values()) for name, histogram in self.histograms.items()}
+        return {name: sum(histogram.values()) for name, histogram in self.histograms.items() if name in _CLASSES}
 
     @cached_property
     def total(self) -> int:
         """Requests of all classes."""
         return sum(self.sizes.values())
+
+    @cached_property
+    def asked(self) -> int:
+        """Requests; in a cell that only holds what a policy's own checks counted, those of the check with the most."""
+        if self.sizes:
+            return self.total
+        counted = [sum(found.values()) for name, found in self.histograms.items() if name.startswith(CUSTOM)]
+        return max(counted, default=0)
+
+    def measure(self, name: str) -> Histogram:
+        """What was measured under this name; empty where nothing was."""
+        return self.histograms.get(name, {})
 
     @cached_property
     def answered(self) -> Ranked:

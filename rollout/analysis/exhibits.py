@@ -28,6 +28,7 @@ class Shown:
     read_at: int  # minute of the last successful read; 0 where there was none
     baseline: Changes = field(default_factory=dict)
     candidate: Changes = field(default_factory=dict)
+    failed_pairs: int = 0  # see `Series`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,7 @@ def _shown(series: Series, known: _Known) -> Shown:
         read_at=series.read_at,
         baseline=_changes(series.baseline, known.baseline),
         candidate=_changes(series.candidate, known.candidate),
+        failed_pairs=series.failed_pairs,
     )
 
 
@@ -132,6 +134,7 @@ def shown_again(shown: Shown, before: Series | None, stage: Stage) -> Series:
         steady=frozenset(shown.steady),
         read_at=shown.read_at,
         history={minute: cell for minute, cell in baseline.items() if minute < stage.started},
+        failed_pairs=shown.failed_pairs,
     )
 
 

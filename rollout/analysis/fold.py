@@ -130,7 +130,7 @@ def _late(state: SourceState, series: Series, stage: Stage) -> SourceState:
 
 def _rows(series: Series, minute: int) -> int:
     cells = (series.baseline.get(minute), series.candidate.get(minute))
-    return sum(cell.count() for cell in cells if cell is not None)
+    return sum(cell.asked for cell in cells if cell is not None)
 
 
 def _recent(taken: Mapping[int, int], through: int) -> Mapping[int, int]:
@@ -153,8 +153,8 @@ class _Fold:
         return state
 
     def _minute(self, state: SourceState, minute: int, baseline: Cell | None, candidate: Cell | None) -> SourceState:
-        m = baseline.count() if baseline else 0
-        n = candidate.count() if candidate else 0
+        m = baseline.asked if baseline else 0
+        n = candidate.asked if candidate else 0
         here = minute >= self.stage.since
         changes: dict[str, object] = {
             "latest": minute if m + n else state.latest,

@@ -64,7 +64,7 @@ def no_data(series: Series | None, stage: Stage, now: int, source: str) -> str |
 
 def _patience(history: Mapping[int, Cell]) -> int:
     """Minutes of silence that are still chance, at the rate of the hour before."""
-    usual = sum(cell.count() for cell in history.values()) / HOUR if history else SILENT_REQUESTS
+    usual = sum(cell.asked for cell in history.values()) / HOUR if history else SILENT_REQUESTS
     return min(max(SILENT_MINUTES, ceil(SILENT_REQUESTS / usual)), HOUR) if usual else HOUR
 
 

@@ -11,7 +11,9 @@ from typing import Literal
 
 from rollout.analysis.cells import Cell
 
-Source = Literal["logs", "metrics", "probes"]
+Source = Literal["logs", "metrics", "probes", "custom"]
+#: Which source decides promotion: the first of these that a policy judges by.
+DECIDING: tuple[Source, ...] = ("logs", "metrics", "probes", "custom")
 Action = Literal["pass", "hold", "retreat", "fail"]
 
 
@@ -37,9 +39,8 @@ class Series:
     closed_before: int  # minutes below this one are closed: they can no longer change
     steady: frozenset[int] = frozenset()  # open minutes seen unchanged twice
     read_at: int  # minute of the last successful read; 0 where there was none
-    history: Mapping[int, Cell] = field(
-        default_factory=dict
-    )  # stable's closed cells of the hour before the rollout (logs only)
+    history: Mapping[int, Cell] = field(default_factory=dict)  # stable's closed cells of the hour before the rollout
+    failed_pairs: int = 0  # probes: pairs in a row, up to now, in which only the candidate's answer was bad
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.analysis.cells import (
+    ANSWER_SIZE,
+    BAD,
     CLASSES,
+    GOOD,
     REASONS,
+    REPORTED,
     UNTIMED,
     Cell,
     bucket,
+    custom,
     edge,
     merge,
     quantile,
@@ -54,6 +59,20 @@ def test_requests_without_a_duration_are_neither_slow_nor_fast() -> None:
 def test_merging_keeps_every_request(cells: list[Cell]) -> None:
     assert merge(cells).count() == sum(cell.count() for cell in cells)
     assert merge(cells).count("5xx") == sum(cell.count("5xx") for cell in cells)
+
+
+def test_measures_are_no_requests() -> None:
+    cell = Cell(histograms={"ok": {40: 90}, ANSWER_SIZE: {80: 88}, REPORTED["latency_p95"]: {56: 1}})
+    assert (cell.count(), cell.total, cell.asked, cell.sizes) == (90, 90, 90, {"ok": 90})
+    assert cell.measure(ANSWER_SIZE) == {80: 88}
+    assert cell.measure(custom("empty")) == {}
+    assert merge([cell, cell]).measure(REPORTED["latency_p95"]) == {56: 2}
+
+
+def test_a_cell_of_own_checks_was_asked_what_the_check_with_the_most_counted() -> None:
+    cell = Cell(histograms={custom("empty"): {GOOD: 70, BAD: 5}, custom("late"): {GOOD: 90}})
+    assert (cell.total, cell.asked) == (0, 90)
+    assert Cell().asked == 0
 
 
 def test_reasons_are_told_in_words_the_most_frequent_first() -> None:

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.analysis.cells import CLASSES, UNTIMED, Cell
+from rollout.analysis.cells import ANSWER_SIZE, CLASSES, REPORTED, UNTIMED, Cell, custom
 from rollout.analysis.verdict import Finding, Judgement, Pair, Rate, Reason, Verdict
 from rollout.errors import RefusedError, RolloutError, SettingsError, UnavailableError
 from rollout.store import codec, open_store, tables
@@ -27,8 +27,10 @@ from tests.support.stories import NOON, REF, a_rollout
 
 # --- Packing -------------------------------------------------------------------------------------------------------
 
+_MEASURES = (ANSWER_SIZE, *REPORTED.values(), custom("empty_answers"), custom("größe"))
 _HISTOGRAMS = st.dictionaries(
-    st.sampled_from(CLASSES), st.dictionaries(st.integers(UNTIMED, 200), st.integers(0, 2**40), max_size=6)
+    st.sampled_from(CLASSES) | st.sampled_from(_MEASURES),
+    st.dictionaries(st.integers(UNTIMED, 200), st.integers(0, 2**40), max_size=6),
 )
 
 
@@ -57,13 +59,26 @@ def test_all_of_a_cell_is_packed() -> None:
     assert set(CLASSES) <= set(PACKED_CLASSES)
 
 
+def test_a_cell_without_measures_is_written_as_it_always_was() -> None:
+    # these bytes lie in stores of versions before
+    plain = Cell(histograms={"ok": {40: 200, 41: 1}, "gone": {UNTIMED: 2}, ANSWER_SIZE: {80: 0}})
+    written = bytes([1, 0, 2, 41, 200, 1, 1, 1, 7, 1, 0, 2])
+    assert pack(plain) == written
+    assert unpack(written) == Cell(histograms={"ok": {40: 200, 41: 1}, "gone": {UNTIMED: 2}})
+    assert pack(Cell(histograms={"ok": {40: 1}, ANSWER_SIZE: {80: 1}}))[0] == 2
+
+
 def test_a_cell_is_small() -> None:
     busy = Cell(histograms={"ok": {bucket: 200 + bucket for bucket in range(40, 60)}, "5xx": {70: 3}})
     assert len(pack(busy)) < 70
     assert len(pack(Cell())) == 1
 
 
-@pytest.mark.parametrize("cell", [{"odd": {1: 1}}, {"ok": {-2: 1}}, {"ok": {1: -1}}], ids=["class", "bucket", "count"])
+@pytest.mark.parametrize(
+    "cell",
+    [{"odd": {1: 1}}, {"custom": {0: 1}}, {"ok": {-2: 1}}, {"ok": {1: -1}}],
+    ids=["class", "measure", "bucket", "count"],
+)
 def test_what_cannot_be_packed_is_refused(cell: dict[str, dict[int, int]]) -> None:
     with pytest.raises(ValueError, match="cell"):
         pack(Cell(histograms=cell))
@@ -77,6 +92,9 @@ def test_another_form_is_not_guessed_at() -> None:
 def test_difference_counts_rows_that_came_went_or_changed() -> None:
     one, moved = pack(Cell(histograms={"ok": {1: 5}})), pack(Cell(histograms={"ok": {1: 3}, "5xx": {1: 2}}))
     assert [difference(one, one), difference(one, moved), difference(None, one), difference(one, None)] == [0, 2, 5, 5]
+    sized = pack(Cell(histograms={"ok": {1: 5}, ANSWER_SIZE: {80: 5}}))
+    assert difference(one, sized) == 0
+    assert difference(None, pack(Cell(histograms={custom("empty"): {0: 4, 1: 2}}))) == 6
 
 
 # --- Documents -----------------------------------------------------------------------------------------------------
