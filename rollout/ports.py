@@ -22,6 +22,7 @@ from rollout.world import (
     Event,
     Snapshot,
     Split,
+    Unreadable,
 )
 
 
@@ -61,8 +62,11 @@ class Endpoints(Protocol):
     def get(self, name: str) -> EndpointState | None:
         """One endpoint, read now; None where it does not exist."""
 
-    def deployments(self, name: str) -> Mapping[str, DeploymentState]:
-        """The deployments of an endpoint by case-folded name; empty where the endpoint does not exist."""
+    def deployments(self, name: str) -> Mapping[str, DeploymentState | Unreadable]:
+        """The deployments of an endpoint by case-folded name; empty where the endpoint does not exist.
+
+        One whose description cannot be used is there as `Unreadable`: it is not gone.
+        """
 
     def set_traffic(
         self,

@@ -117,6 +117,17 @@ class DeploymentState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A deployment that is there, but whose description by Azure lacks what we need; `why` names the field.
+
+    `name` is None where even that is missing: then it may be any of the endpoint's.
+    """
+
+    name: str | None
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One look at an endpoint. `endpoint` is None where Azure says that it does not exist.
 
@@ -125,8 +136,14 @@ class Snapshot:
     """
 
     endpoint: EndpointState | None
-    deployments: Mapping[str, DeploymentState] | None
+    deployments: Mapping[str, DeploymentState | Unreadable] | None
     requested_at: datetime
+
+    def deployment(self, name: str) -> DeploymentState | Unreadable | None:
+        """One of the deployments that were asked for; None where it does not exist."""
+        known = self.deployments or {}
+        nameless = (found for found in known.values() if isinstance(found, Unreadable) and found.name is None)
+        return known.get(name.casefold()) or next(nameless, None)
 
 
 class Verb(StrEnum):

@@ -23,10 +23,10 @@ from azure.core.exceptions import AzureError, HttpResponseError
 
 from rollout.azure.arm import WorkspaceResources
 from rollout.azure.errors import in_our_words, what_azure_said
-from rollout.azure.resources import Malformed, deployment_state, endpoint_state, name_of, with_split
+from rollout.azure.resources import Malformed, deployment_state, endpoint_state, name_of, nameless, with_split
 from rollout.errors import ConflictError, RefusedError
 from rollout.ports import Listing
-from rollout.world import DeploymentState, EndpointState, Split
+from rollout.world import DeploymentState, EndpointState, Split, Unreadable
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class AzureEndpoints:
                 try:
                     state = self._noted(endpoint_state(item))
                 except Malformed as error:
-                    broken[name_of(item, position=position).casefold()] = (
+                    broken[(name_of(item) or nameless(position)).casefold()] = (
                         f"Azure's description of it cannot be used: {error}"
                     )
                 else:
@@ -71,18 +71,19 @@ class AzureEndpoints:
         item = self._read(name)
         return None if item is None else self._noted(self._state(name, item))
 
-    def deployments(self, name: str) -> Mapping[str, DeploymentState]:
-        """The deployments of an endpoint by case-folded name; a malformed one is left out, and logged."""
-        found: dict[str, DeploymentState] = {}
+    def deployments(self, name: str) -> Mapping[str, DeploymentState | Unreadable]:
+        """The deployments of an endpoint by case-folded name; a malformed one is `Unreadable`, and logged."""
+        found: dict[str, DeploymentState | Unreadable] = {}
         with in_our_words(f"read the deployments of endpoint {name}", remedy=_ROLE):
             items: tuple[Any, ...] = _or_absent(lambda: (*self._resources.deployments(name),), ())
             for position, item in enumerate(items, start=1):
                 try:
                     state = deployment_state(item)
                 except Malformed as error:
-                    _log.warning(
-                        "deployment %s of %s cannot be used: %s", name_of(item, position=position), name, error
-                    )
+                    called = name_of(item)
+                    key = called or nameless(position)
+                    _log.warning("Azure's description of deployment %s of %s cannot be used: %s", key, name, error)
+                    found[key.casefold()] = Unreadable(name=called, why=str(error))
                 else:
                     found[state.name.casefold()] = state
         return found

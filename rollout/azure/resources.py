@@ -16,6 +16,8 @@ TAG = "rollout"
 #: Azure's limits for tags.
 MAX_TAGS = 50
 MAX_TAG_VALUE = 256
+#: Characters of a malformed value that a message repeats.
+MAX_SHOWN = 80
 #: What only Azure may set: not sent back.
 _READ_ONLY = frozenset({"id", "name", "type", "systemData"})
 _READ_ONLY_PROPERTIES = frozenset({"provisioningState", "scoringUri", "swaggerUri"})
@@ -64,10 +66,15 @@ def deployment_state(item: Any) -> DeploymentState:
     )
 
 
-def name_of(item: Any, *, position: int) -> str:
-    """What to call an item that may be malformed."""
+def name_of(item: Any) -> str | None:
+    """The name of an item that may be malformed, if it has one."""
     name = item.get("name") if isinstance(item, Mapping) else None
-    return name if isinstance(name, str) and name else f"item {position} of the list"
+    return name if isinstance(name, str) and name else None
+
+
+def nameless(position: int) -> str:
+    """What to call an item without a name."""
+    return f"item {position} of the list"
 
 
 def with_split(item: Any, split: Split, *, note: str | None) -> dict[str, Any]:
@@ -132,14 +139,19 @@ def _time(value: Any) -> datetime | None:
 
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
-        raise Malformed(f"{what} is {value!r}")
+        raise Malformed(f"{what} is {_shown(value)}")
     return value
 
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Malformed(f"{what} is {value!r}, not a mapping")
+        raise Malformed(f"{what} is {_shown(value)}" + ("" if value is None else ", not a mapping"))
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value that is not as it must be, short."""
+    return "missing" if value is None else repr(value)[:MAX_SHOWN]
 
 
 def _optional_mapping(value: Any) -> Mapping[str, Any]:

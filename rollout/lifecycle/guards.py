@@ -12,7 +12,7 @@ from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import unconfirmed, wanted_traffic
 from rollout.lifecycle.story import Story
-from rollout.world import Pin, Severity
+from rollout.world import DeploymentState, Pin, Severity, Unreadable
 
 _LIVE = frozenset(
     {Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING, Phase.ROLLING_BACK}
@@ -35,13 +35,24 @@ def stable_cannot_serve(rollout: Rollout, facts: Facts) -> str | None:
 
 
 def _stable_gone(rollout: Rollout, facts: Facts) -> str | None:
-    deployments = facts.snapshot.deployments if facts.snapshot else None
-    if deployments is None or rollout.stable is None:
+    if facts.snapshot is None or facts.snapshot.deployments is None or rollout.stable is None:
         return None
-    stable = deployments.get(rollout.stable.casefold())
+    stable = facts.snapshot.deployment(rollout.stable)
     if stable is None:
         return f"its stable deployment {rollout.stable} does not exist any more."
-    return None if stable.exists_to_serve else f"its stable deployment {rollout.stable} is {stable.state}."
+    if isinstance(stable, Unreadable) or stable.exists_to_serve:
+        return None
+    return f"its stable deployment {rollout.stable} is {stable.state}."
+
+
+def unreadable(rollout: Rollout, facts: Facts) -> str | None:
+    """Which of the two deployments Azure describes so that nobody can tell what it serves, or None."""
+    snapshot, pair = facts.snapshot, (rollout.stable, rollout.candidate)
+    for name in pair:
+        found = snapshot.deployment(name) if snapshot and name else None
+        if isinstance(found, Unreadable):
+            return f"Azure's description of {name} cannot be used ({found.why})"
+    return None
 
 
 def hands_on(rollout: Rollout) -> bool:
@@ -82,9 +93,10 @@ def guard_endpoint(story: Story, facts: Facts) -> None:
 
 def guard_deployments(story: Story, facts: Facts) -> None:
     """Stable gone: halt. Candidate gone: roll back. Either changed in place: pause, its evidence is void."""
-    rollout = story.rollout
-    deployments = facts.snapshot.deployments if facts.snapshot else None
-    if rollout.phase not in _LIVE or deployments is None or rollout.stable is None or rollout.candidate is None:
+    rollout, snapshot = story.rollout, facts.snapshot
+    if rollout.phase not in _LIVE or snapshot is None or snapshot.deployments is None:
+        return
+    if rollout.stable is None or rollout.candidate is None:
         return
     gone = _stable_gone(rollout, facts)
     if gone:
@@ -92,13 +104,14 @@ def guard_deployments(story: Story, facts: Facts) -> None:
         return
     if rollout.phase is Phase.ROLLING_BACK:
         return
-    candidate = deployments.get(rollout.candidate.casefold())
-    if candidate is None or not candidate.exists_to_serve:
+    stable, candidate = snapshot.deployment(rollout.stable), snapshot.deployment(rollout.candidate)
+    if candidate is None or (isinstance(candidate, DeploymentState) and not candidate.exists_to_serve):
         what = "does not exist any more" if candidate is None else f"is {candidate.state}"
         cause = f"The candidate {rollout.candidate} {what}"
         back_to_stable(story, facts, cause, f"Rolling back to {rollout.stable} 100 %: the candidate {what}.")
         return
-    _guard_pins(story, (deployments[rollout.stable.casefold()].pin, candidate.pin))
+    if isinstance(stable, DeploymentState) and isinstance(candidate, DeploymentState):
+        _guard_pins(story, (stable.pin, candidate.pin))
 
 
 def _guard_pins(story: Story, seen: tuple[Pin, Pin]) -> None:

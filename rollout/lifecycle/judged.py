@@ -5,12 +5,13 @@ bounded: by the policy, or, for an incident of both, by the deadline; a roll bac
 serve, and never over a person's hands.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rollout.analysis.verdict import Reason, Verdict
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.guards import back_to_stable, hands_on
+from rollout.lifecycle.guards import back_to_stable, hands_on, unreadable
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.story import Story
@@ -40,6 +41,7 @@ def judged(story: Story, facts: Facts, before: Rollout) -> None:
     if rollout.judged_from != before.judged_from:
         return  # this tick began the evidence afresh
     story.set(judgement=facts.judgement, verdict=verdict)
+    verdict = _seen_whole(verdict, rollout, facts)
     if verdict.action == "fail":
         _fail(story, facts, verdict)
     elif _place(story.rollout) != _place(before):
@@ -53,6 +55,17 @@ def judged(story: Story, facts: Facts, before: Rollout) -> None:
             _pass(story, verdict)
         else:
             _hold(story, facts, verdict)
+
+
+def _seen_whole(verdict: Verdict, rollout: Rollout, facts: Facts) -> Verdict:
+    """More traffic needs two deployments that are known to be the ones judged: else a pass is a hold."""
+    unread = unreadable(rollout, facts)
+    if unread is None or not (verdict.action == "pass" or verdict.reason is Reason.RECOVERED):
+        return verdict
+    told = f"{unread}: whether it still is what was judged is not known, so it gets no more traffic."
+    if verdict.action == "pass":
+        told = f"{told} The judge: {verdict.sentence}"
+    return replace(verdict, action="hold", reason=Reason.NO_DATA, sentence=told)
 
 
 def _place(rollout: Rollout) -> tuple[object, ...]:

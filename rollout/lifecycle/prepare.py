@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot
+from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot, Unreadable
 
 #: Stable's last log row must not be older than this when the rollout starts: rows arrive after 3 to 10, at worst 20 minutes.
 FRESH = timedelta(minutes=20)
@@ -79,10 +79,8 @@ def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: 
     candidate = _find_candidate(rollout, snapshot.deployments, stable)
     if isinstance(candidate, Refused):
         return candidate
-    missing = _check_pair(snapshot.deployments, stable, candidate)
-    if missing is not None:
-        return missing
-    return _check_time(rollout, facts, snapshot, now, stable, candidate)
+    pair = _check_pair(rollout, snapshot, stable, candidate)
+    return pair if isinstance(pair, NotYet | Refused) else _check_time(rollout, facts, snapshot, now, pair)
 
 
 def _find_stable(rollout: Rollout, endpoint: EndpointState) -> str | Refused:
@@ -102,11 +100,13 @@ def _find_stable(rollout: Rollout, endpoint: EndpointState) -> str | Refused:
     return holder
 
 
-def _find_candidate(rollout: Rollout, deployments: Mapping[str, DeploymentState], stable: str) -> str | Refused:
+def _find_candidate(
+    rollout: Rollout, deployments: Mapping[str, DeploymentState | Unreadable], stable: str
+) -> str | Refused:
     named = rollout.candidate
     if named is not None:
         return Refused(sentence=f"{named} is the stable deployment already") if named.casefold() == stable else named
-    idle = sorted(name for name in deployments if name != stable)
+    idle = sorted(name for name, found in deployments.items() if name != stable and found.name is not None)
     if len(idle) == 1:
         return idle[0]
     if not idle:
@@ -120,24 +120,33 @@ def _find_candidate(rollout: Rollout, deployments: Mapping[str, DeploymentState]
     )
 
 
-def _check_pair(deployments: Mapping[str, DeploymentState], stable: str, candidate: str) -> Refused | None:
-    for name in (stable, candidate):
-        found = deployments.get(name.casefold())
-        if found is None:
-            return Refused(
-                sentence=f"deployment {name} does not exist; its endpoint has {', '.join(sorted(deployments))}"
-            )
-        if not found.exists_to_serve:
-            return Refused(sentence=f"deployment {name} is {found.state}; mend or replace it first")
-    return None
+def _check_pair(
+    rollout: Rollout, snapshot: Snapshot, stable: str, candidate: str
+) -> tuple[DeploymentState, DeploymentState] | NotYet | Refused:
+    baseline, found = _usable(rollout, snapshot, stable), _usable(rollout, snapshot, candidate)
+    if isinstance(baseline, NotYet | Refused):
+        return baseline
+    return found if isinstance(found, NotYet | Refused) else (baseline, found)
+
+
+def _usable(rollout: Rollout, snapshot: Snapshot, name: str) -> DeploymentState | NotYet | Refused:
+    found = snapshot.deployment(name)
+    if found is None:
+        there = ", ".join(sorted(snapshot.deployments or {}))
+        return Refused(sentence=f"deployment {name} does not exist; its endpoint has {there}")
+    if isinstance(found, Unreadable):
+        sentence = f"Azure's description of deployment {name} cannot be used: {found.why}; look at it in the Studio"
+        return NotYet(sentence=sentence, until=rollout.created_at + CANDIDATE_AWAITED)
+    if not found.exists_to_serve:
+        return Refused(sentence=f"deployment {name} is {found.state}; mend or replace it first")
+    return found
 
 
 def _check_time(
-    rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime, stable: str, candidate: str
+    rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime, pair: tuple[DeploymentState, DeploymentState]
 ) -> Ready | NotYet | Refused:
-    endpoint, deployments = snapshot.endpoint, snapshot.deployments or {}
+    endpoint = snapshot.endpoint
     awaited = rollout.created_at + CANDIDATE_AWAITED
-    pair = (deployments[stable.casefold()], deployments[candidate.casefold()])
     for found in pair:
         if found.state != "Succeeded":
             return NotYet(sentence=f"deployment {found.name} is still {found.state}", until=awaited)
@@ -145,7 +154,7 @@ def _check_time(
         return NotYet(sentence=f"{endpoint.name} is {endpoint.state}: somebody else's operation runs", until=awaited)
     if facts.fresh_at is None or now - facts.fresh_at > FRESH:
         until = rollout.created_at + rollout.policy.when.no_data.hold
-        return NotYet(sentence=_no_fresh_data(rollout, stable, facts), until=until)
+        return NotYet(sentence=_no_fresh_data(rollout, pair[0].name, facts), until=until)
     return Ready(stable=pair[0].name, candidate=pair[1].name, pins=(pair[0].pin, pair[1].pin))
 
 

@@ -12,7 +12,7 @@ from rollout.azure.connection import endpoints_of
 from rollout.azure.endpoints import AzureEndpoints
 from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
 from rollout.settings import Workspace
-from rollout.world import EndpointKind, Split
+from rollout.world import DeploymentState, EndpointKind, Split, Unreadable
 from tests.support.azure import AnyToken
 from tests.support.scripted import Answer, Scripted, scripted
 
@@ -191,7 +191,7 @@ def test_one_malformed_endpoint_blinds_no_other(port: AzureEndpoints, server: Sc
         assert name in {"item 2 of the list", (item or {}).get("name") if isinstance(item, dict) else None}, position
         assert listing.broken[name].startswith("Azure's description of it cannot be used: ")
     server.answers(Answer(body=MALFORMED[3]))
-    with pytest.raises(RefusedError, match="cannot be used: properties is None, not a mapping"):
+    with pytest.raises(RefusedError, match="cannot be used: properties is missing"):
         port.get(NAME)
 
 
@@ -199,9 +199,13 @@ def test_one_malformed_deployment_blinds_no_other(port: AzureEndpoints, server: 
     good = {"name": "Blue", "properties": {"provisioningState": "Succeeded", "model": {"assetId": "m:1"}}}
     server.answers(Answer(body={"value": [None, {"name": "green", "properties": None}, good]}))
     found = port.deployments(NAME)
-    assert set(found) == {"blue"}
-    assert found["blue"].pin.model == "m:1"
-    assert found["blue"].pin.instances is None
+    blue = found["blue"]
+    assert isinstance(blue, DeploymentState)
+    assert (blue.pin.model, blue.pin.instances) == ("m:1", None)
+    assert {name: state for name, state in found.items() if name != "blue"} == {
+        "item 1 of the list": Unreadable(name=None, why="the deployment is missing"),
+        "green": Unreadable(name="green", why="properties is missing"),
+    }
 
 
 def test_an_endpoint_is_read_as_azure_writes_it(port: AzureEndpoints, server: Scripted) -> None:

@@ -23,6 +23,7 @@ from rollout.world import (
     Pin,
     Snapshot,
     Split,
+    Unreadable,
     Verb,
 )
 
@@ -123,7 +124,7 @@ class Life:
     endpoint_changes: dict[str, Any] = field(default_factory=dict)
     gone: bool = False
     slow: bool = False  # Azure takes its time: writes do not land
-    deployments: dict[str, DeploymentState] | None = field(
+    deployments: dict[str, DeploymentState | Unreadable] | None = field(
         default_factory=lambda: {"blue": deployment("blue"), "green": deployment("green", model="recommender:2")}
     )
     facts: dict[str, Any] = field(default_factory=dict)  # what every tick sees besides

@@ -4,15 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from rollout.analysis.verdict import Reason
 from rollout.lifecycle import Phase, eta
-from rollout.world import DeploymentState, Severity
+from rollout.world import DeploymentState, Severity, Unreadable
 from tests.support.lives import FAIL, MINUTE, Life, at, at_step, deployment, pin, policy, started, verdict
 
 P = Phase
 LIVE = [P.PROGRESSING, P.RETREATED, P.WAITING, P.PAUSED, P.PROMOTING, P.ROLLING_BACK]
 
 
-def with_deployments(life: Life, **states: DeploymentState | None) -> None:
+def with_deployments(life: Life, **states: DeploymentState | Unreadable | None) -> None:
     """Deployments become this (None: deleted), and the next look shows it."""
     life.slow = True  # what is on its way stays so
     there = {**(life.deployments or {}), **states}
@@ -98,6 +99,55 @@ def test_a_candidate_that_is_gone_under_a_person_s_hands_is_paged_and_left() -> 
     assert (life.phase, life.traffic) == (P.PAUSED, {"blue": 60, "green": 40})
     (page,) = life.told("left_alone")
     assert page.severity is Severity.PAGE
+
+
+# --- what Azure does not describe as it should
+
+UNREADABLE = "properties.provisioningState is missing"
+
+
+@pytest.mark.parametrize("name", ["blue", "green"])
+def test_a_deployment_that_cannot_be_read_gets_no_more_traffic_until_it_can(name: str) -> None:
+    life = at_step(1)
+    readable = dict(life.deployments or {})
+    with_deployments(life, **{name: Unreadable(name=name, why=UNREADABLE)})
+    assert life.phase is P.PROGRESSING
+    life.tick(verdict("pass"))
+    assert (life.phase, life.rollout.step, life.traffic) == (P.WAITING, 1, {"blue": 75, "green": 25})
+    assert life.last.sentence.startswith(f"Azure's description of {name} cannot be used ({UNREADABLE}): whether")
+    assert "If nothing changes, the rollout pauses at " in life.last.sentence
+    life.deployments = readable
+    life.tick(verdict("pass"))
+    assert (life.phase, life.rollout.step) == (P.PROGRESSING, 2)
+
+
+def test_a_stable_that_cannot_be_read_takes_the_traffic_back() -> None:
+    life = at_step(1)
+    life.deployments = {**(life.deployments or {}), "blue": Unreadable(name="blue", why=UNREADABLE)}
+    life.tick(FAIL)
+    assert life.phase is P.ROLLING_BACK
+
+
+def test_a_candidate_that_was_changed_while_it_could_not_be_read_pauses() -> None:
+    life = at_step(1)
+    with_deployments(life, green=Unreadable(name="green", why=UNREADABLE))
+    with_deployments(life, green=deployment("green", code="c:2"))
+    assert (life.phase, life.rollout.paused_because) == (P.PAUSED, "changed")
+
+
+def test_a_retreat_does_not_end_on_a_candidate_that_cannot_be_read() -> None:
+    life = at(P.RETREATED)
+    with_deployments(life, green=Unreadable(name="green", why=UNREADABLE))
+    life.tick(verdict("hold", Reason.RECOVERED))
+    assert (life.phase, life.last.kind) == (P.RETREATED, "held")
+
+
+def test_one_without_a_name_may_be_any() -> None:
+    life = at_step(1)
+    with_deployments(life, blue=None, somebody=Unreadable(name=None, why="name is missing"))
+    assert life.phase is P.PROGRESSING
+    life.tick(verdict("pass"))
+    assert life.last.sentence.startswith("Azure's description of blue cannot be used (name is missing)")
 
 
 # --- pins

@@ -6,7 +6,7 @@ import pytest
 
 from rollout.lifecycle import Phase, stage_of
 from rollout.lifecycle.stage import bake_blocks
-from rollout.world import EndpointKind, Severity, Split
+from rollout.world import EndpointKind, Severity, Split, Unreadable
 from tests.support.lives import MINUTE, T0, Life, deployment, policy, started, verdict
 
 
@@ -62,6 +62,21 @@ def test_the_policy_s_names_must_fit_the_endpoint() -> None:
     missing = Life(policy=policy(candidate="red"))
     missing.tick()
     assert "deployment red does not exist; its endpoint has blue, green" in missing.last.sentence
+
+
+def test_a_deployment_that_cannot_be_read_is_awaited() -> None:
+    life = Life()
+    readable = dict(life.deployments or {})
+    life.deployments = {**readable, "blue": Unreadable(name="blue", why="properties is missing")}
+    life.tick()
+    life.tick()
+    assert life.last.sentence == (
+        "Not started yet: Azure's description of deployment blue cannot be used: properties is missing; look at it in "
+        "the Studio."
+    )
+    life.deployments = readable
+    life.tick()
+    assert life.phase is Phase.PROGRESSING
     same = Life(policy=policy(candidate="blue"))
     same.tick()
     assert "blue is the stable deployment already" in same.last.sentence
