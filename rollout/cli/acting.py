@@ -73,8 +73,8 @@ def _hint(view: Any) -> str:
     return f"Watch it: rollout watch {view['endpoint']}"
 
 
-def policy_body(word: str) -> dict[str, str]:
-    """A file is sent as text with its name; anything else is a name that the daemon knows."""
+def policy_body(word: str) -> dict[str, Any]:
+    """A file is sent as text with its name and the files that it names; anything else is a name that the daemon knows."""
     path = Path(word)
     if not path.is_file():
         if path.suffix in {".yaml", ".yml"} or "/" in word:
@@ -86,7 +86,24 @@ def policy_body(word: str) -> dict[str, str]:
         raise PolicyError(f"{word} cannot be read: {error}.") from None
     if len(text) > MAX_POLICY:
         raise PolicyError(f"{word} is larger than {MAX_POLICY // 1024} KiB: that is no policy.")
-    return {"text": text, "file": word}
+    return {"text": text, "file": word, "files": _files_of(text, path)}
+
+
+def _files_of(text: str, path: Path) -> dict[str, str]:
+    """The texts of the files that a policy names; what cannot be read is told at its place by whoever reads the policy."""
+    if not any(field in text for field in ("request_file", "kql_file")):
+        return {}
+    from rollout.beside import Beside
+    from rollout.documents.text import read
+    from rollout.policy.attached import named
+
+    files, found = Beside(path.parent), {}
+    for name in dict.fromkeys(named(read(text, file=str(path)).value)):
+        try:
+            found[name] = files(name)
+        except ValueError as error:
+            raise PolicyError(f"{path}: {error}.") from None
+    return found
 
 
 def approve(

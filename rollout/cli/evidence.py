@@ -87,7 +87,8 @@ def _exported(word: str, workspace: str | None, config: Path | None) -> tuple[st
 def _policy(file: Path | None, config: Path | None) -> Any:
     if file is None:
         return None
+    from rollout.beside import Beside
     from rollout.cli.linting import defaults_of, text_of
     from rollout.policy import parse_policy
 
-    return parse_policy(text_of(file), file=str(file), defaults=defaults_of(config))
+    return parse_policy(text_of(file), file=str(file), defaults=defaults_of(config), files=Beside(file.parent))

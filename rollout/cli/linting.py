@@ -17,13 +17,14 @@ CLEAN, MISTAKES = 0, 1
 
 def lint_files(files: Sequence[Path], *, effective: bool, config: Path | None) -> int:
     """Print what is wrong with these files (or, with `effective`, what they mean); returns the exit code."""
+    from rollout.beside import Beside
     from rollout.policy import effective_yaml, parse_policy
 
     defaults = defaults_of(config)
     code = CLEAN
     for index, file in enumerate(files):
         try:
-            policy = parse_policy(text_of(file), file=str(file), defaults=defaults)
+            policy = parse_policy(text_of(file), file=str(file), defaults=defaults, files=Beside(file.parent))
         except PolicyError as error:
             code = MISTAKES
             sys.stdout.write(f"{error.message}\n")

@@ -96,6 +96,7 @@ def _short(view: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _given(word: str, rps: float, error_rate: str | None, latency_p95: str | None, config: Path | None) -> _Asked:
     from rollout.analysis.profile import given
+    from rollout.beside import Beside
     from rollout.cli.linting import defaults_of, text_of
     from rollout.documents.units import parse_milliseconds, parse_percent
     from rollout.policy import parse_policy
@@ -104,7 +105,7 @@ def _given(word: str, rps: float, error_rate: str | None, latency_p95: str | Non
     if not path.is_file():
         raise PolicyError(f"There is no file {word}: with --rps no daemon is asked for its policies.")
     defaults = defaults_of(config)
-    policy = parse_policy(text_of(path), file=word, defaults=defaults)
+    policy = parse_policy(text_of(path), file=word, defaults=defaults, files=Beside(path.parent))
     profile = given(
         per_second=rps,
         error_rate=_read("--error-rate", parse_percent, error_rate),

@@ -13,8 +13,9 @@ from typing import Any
 
 import structlog
 
+from rollout.beside import Beside, stamp
 from rollout.errors import PolicyError
-from rollout.policy import Policy, parse_policy
+from rollout.policy import Files, Policy, parse_policy
 from rollout.ports import Clock
 from rollout.web.views import PolicyFile
 
@@ -31,10 +32,11 @@ class _Loaded:
     policy: Policy | None
     loaded_at: datetime | None
     mistakes: tuple[str, ...]
+    named: Mapping[Path, tuple[int, int] | None]  # the files that it names, as they were read
 
-    def good(self, stamp: tuple[int, int]) -> bool:
+    def good(self, seen: tuple[int, int]) -> bool:
         """Nothing has changed, and nothing was wrong."""
-        return self.stamp == stamp and not self.mistakes
+        return self.stamp == seen and not self.mistakes and all(stamp(path) == was for path, was in self.named.items())
 
 
 class PolicyBook:
@@ -64,7 +66,7 @@ class PolicyBook:
             known = dict(self._files)
         for path in known.keys() - seen.keys():
             self._log.info("A policy file is gone; its policy can no longer be started.", file=str(path))
-        found = {path: known[path] for path, stamp in seen.items() if path in known and known[path].good(stamp)}
+        found = {path: known[path] for path, found in seen.items() if path in known and known[path].good(found)}
         for path in sorted(seen.keys() - found.keys()):
             found[path] = self._read(path, seen[path], known.get(path), found)
         with self._lock:
@@ -78,9 +80,9 @@ class PolicyBook:
         there = f"the daemon knows {', '.join(sorted(known))}" if known else "the daemon has loaded none"
         raise PolicyError(f"There is no policy {name}: {there}. To send one, name its file: rollout start FILE.")
 
-    def parse(self, text: str, *, file: str) -> Policy:
-        """A policy that was sent. Raises PolicyError with every mistake."""
-        policy = parse_policy(text, file=file, defaults=self._defaults)
+    def parse(self, text: str, *, file: str, files: Files | None = None) -> Policy:
+        """A policy that was sent, with a way to read the files that it names. Raises PolicyError with every mistake."""
+        policy = parse_policy(text, file=file, defaults=self._defaults, files=files)
         unknown = [name for name in policy.alerts if name not in self._channels]
         if unknown:
             known = f"they name {', '.join(sorted(self._channels))}" if self._channels else "they name none"
@@ -108,33 +110,35 @@ class PolicyBook:
         return found
 
     def _read(
-        self, path: Path, stamp: tuple[int, int], before: _Loaded | None, others: Mapping[Path, _Loaded]
+        self, path: Path, seen: tuple[int, int], before: _Loaded | None, others: Mapping[Path, _Loaded]
     ) -> _Loaded:
+        files = Beside(path.parent)
         try:
-            policy = self._parsed(path)
+            policy = self._parsed(path, files)
             _check_name(policy, path, others)
         except PolicyError as error:
-            return self._bad(path, stamp, before, error)
+            return self._bad(path, seen, before, error)
         if before is None or before.policy != policy:
             self._log.info("Loaded a policy.", policy=policy.name, file=str(path))
-        return _Loaded(stamp=stamp, policy=policy, loaded_at=self._clock.now(), mistakes=())
+        return _Loaded(stamp=seen, policy=policy, loaded_at=self._clock.now(), mistakes=(), named=files.stamps)
 
-    def _bad(self, path: Path, stamp: tuple[int, int], before: _Loaded | None, error: PolicyError) -> _Loaded:
+    def _bad(self, path: Path, seen: tuple[int, int], before: _Loaded | None, error: PolicyError) -> _Loaded:
         policy = before.policy if before else None
         stays = "its last good version stays" if policy else "it cannot be started"
         mistakes = tuple(str(mistake) for mistake in error.mistakes) or (error.message,)
         if before is None or before.mistakes != mistakes:
             self._log.warning(f"A policy file has mistakes; {stays}.", file=str(path), mistakes="\n".join(mistakes))
-        return _Loaded(stamp=stamp, policy=policy, loaded_at=before.loaded_at if before else None, mistakes=mistakes)
+        loaded_at = before.loaded_at if before else None
+        return _Loaded(stamp=seen, policy=policy, loaded_at=loaded_at, mistakes=mistakes, named={})
 
-    def _parsed(self, path: Path) -> Policy:
+    def _parsed(self, path: Path, files: Files) -> Policy:
         try:
             if path.stat().st_size > MAX_BYTES:
                 raise PolicyError(f"{path}: larger than {MAX_BYTES // 1024} KiB: that is no policy.")
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyError(f"{path}: it cannot be read ({error}).") from error
-        return self.parse(text, file=str(path))
+        return self.parse(text, file=str(path), files=files)
 
     def _listed(self, path: Path, loaded: _Loaded) -> PolicyFile:
         policy = loaded.policy

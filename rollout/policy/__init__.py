@@ -5,6 +5,7 @@ how one becomes the other, `render.py` the ways back: the effective YAML and the
 read once, at the door, with every mistake at once; from there on it is a frozen value without open questions.
 """
 
+from rollout.policy.attached import Files
 from rollout.policy.model import (
     QUANTILES,
     Approval,
@@ -19,6 +20,7 @@ from rollout.policy.model import (
     Step,
     When,
 )
+from rollout.policy.probes import Probes
 from rollout.policy.render import effective_yaml, json_schema
 from rollout.policy.written import parse_policy
 
@@ -30,9 +32,11 @@ __all__ = [
     "Doubt",
     "ErrorCheck",
     "Expert",
+    "Files",
     "LatencyCheck",
     "NoData",
     "Policy",
+    "Probes",
     "Step",
     "When",
     "effective_yaml",

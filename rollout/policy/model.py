@@ -4,7 +4,7 @@ Fields of `Policy` (types in Python; every type writes itself in the units that 
 like its file and is equal when read back):
 
 - `name`, `description`, `endpoint_name`, `workspace`: str; workspace None = the only one in the settings
-- `mode`: "act"
+- `mode`: "act", or "observe": judged and told, never written
 - `stable`, `candidate`: str | None; None = found when the rollout starts
 - `steps`: tuple of `Step(traffic: int percent, bake: timedelta in whole minutes, approve: Approval | None)`; shares
   rise and end at 100; `approve` is an approval wanted *before* that step begins:
@@ -17,8 +17,9 @@ like its file and is equal when read back):
   On by default: error_rate (0.5pp), client_errors (1pp) and latency_p95 (25%)
 - `min_requests`: int, on the candidate, per step; 300 by default. A bake that ends with fewer is a doubt (`when.doubt`)
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
+- `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
 - `deadline`: timedelta of active time; `after`: "keep"; `alerts`: names of channels; `runbook`: address or None
-- `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: None, evidence: ("logs", "metrics"))`
+- `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: None, evidence: ("logs", "metrics", "probes"))`
 
 `Policy.version` counts the changes of this model that an older reader would not understand; `digest()` names the
 content.
@@ -66,6 +67,7 @@ from rollout.documents.units import (
     format_percent,
     show,
 )
+from rollout.policy.probes import Probes
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
@@ -235,7 +237,7 @@ class Expert(Model):
     )
     early: StrictBool = Field(default=True, description="Pass a step before its bake ends once it is proven not worse")
     harm_budget: None = Field(default=None, description="Reserved")
-    evidence: tuple[Literal["logs", "metrics"], ...] = Field(
+    evidence: tuple[Literal["logs", "metrics", "probes"], ...] = Field(
         default=("logs", "metrics"), description="What may be judged; promotion is always decided on logs"
     )
 
@@ -257,7 +259,9 @@ class Common(Model):
     workspace: Name | None = Field(
         default=None, description="A workspace named in the settings; the only one there by default", examples=["prod"]
     )
-    mode: Literal["act"] = Field(default="act", description="Judge, and move traffic")
+    mode: Literal["act", "observe"] = Field(
+        default="act", description="act: judge, and move traffic; observe: judge what people move, and never write"
+    )
     stable: Deployment = Field(
         default=None, description="The deployment that serves today; by default the one with all traffic"
     )
@@ -300,6 +304,7 @@ class Policy(Common):
     name: Name
     steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
+    probes: Probes | None = None
     deadline: Deadline = timedelta(hours=8)
 
     @field_validator("steps")

@@ -22,9 +22,10 @@ from rollout.policy.model import (
     Policy,
     When,
 )
+from rollout.policy.probes import WrittenProbes
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
-_PARTS = (Approval, Checks, ClientErrorCheck, Doubt, ErrorCheck, Expert, LatencyCheck, NoData, When)
+_PARTS = (Approval, Checks, ClientErrorCheck, Doubt, ErrorCheck, Expert, LatencyCheck, NoData, When, WrittenProbes)
 
 _ORDER = (
     "name",
@@ -40,6 +41,7 @@ _ORDER = (
     "checks",
     "min_requests",
     "when",
+    "probes",
     "deadline",
     "after",
     "alerts",

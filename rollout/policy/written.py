@@ -8,6 +8,7 @@ The rule: what is not written is filled in here and nowhere else, so that `rollo
   is longer.
 - `first_step` is `auto` (the first minutes run at a share sized from the traffic) where `steps` is left out, else
   `as_written`.
+- `probes` add their source to `expert.evidence` where that is not written.
 - The defaults of the settings lie under the file, field by field; lists are replaced, not joined.
 """
 
@@ -31,14 +32,15 @@ from rollout.documents.names import Name
 from rollout.documents.text import Document, Path, read
 from rollout.documents.units import SHARE_SCHEMA, Bake, Share
 from rollout.errors import PolicyError
-from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Policy, Step, broken_shares, long_enough
+from rollout.policy.attached import Attachments, Files
+from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Expert, Policy, Step, broken_shares, long_enough
+from rollout.policy.probes import WrittenProbes
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
 
 #: Fields and values of later versions, and what to do until then.
 LATER: Mapping[str, str] = {
-    "mode=observe": "judging without moving traffic; write `mode: act`",
     "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
     "trigger": "starting without being asked; take it out, and use `rollout start`",
     "smoke_test": "sample requests before the first step; take it out, and begin with a small step",
@@ -55,7 +57,6 @@ LATER: Mapping[str, str] = {
     "after=scale_to_1": "retiring the old stable; write `after: keep`",
     "after=delete": "retiring the old stable; write `after: keep`",
     "expert.harm_budget": "a harm budget; write null, or take it out",
-    "expert.evidence.*=probes": "probes; write [logs, metrics]",
 }
 
 
@@ -118,6 +119,9 @@ class PolicyFile(Common):
     first_step: Literal["auto", "as_written"] | None = Field(
         default=None, description="auto: the first minutes run at a share sized from the traffic"
     )
+    probes: WrittenProbes | None = Field(
+        default=None, description="Sample requests to both deployments by name, beside the live traffic"
+    )
     deadline: Deadline = Field(
         default=timedelta(hours=8),
         validate_default=True,
@@ -141,17 +145,36 @@ class PolicyFile(Common):
             return value  # told already
         return long_enough(value, bakes=[step.bake for step in _resolved(info.data["steps"], bake=info.data["bake"])])
 
+    @model_validator(mode="after")
+    def _probes_are_judged(self) -> Self:
+        judged = "probes" in self.expert.evidence
+        if judged and self.probes is None:
+            message = "needs requests to send: write `probes: {request_file: requests/sample.json}`, or take probes out"
+            raise rule((("expert", "evidence"), message))
+        if self.probes and not judged and "evidence" in self.expert.model_fields_set:
+            raise rule(
+                (("expert", "evidence"), "probes would be sent and not judged: add probes, or take `probes:` out")
+            )
+        return self
+
     def policy(self) -> Policy:
         """The policy that this means."""
-        same = {name: getattr(self, name) for name in Common.model_fields}
+        same = {name: getattr(self, name) for name in Common.model_fields} | {"expert": self._expert()}
         sized = "auto" if "steps" not in self.model_fields_set else "as_written"
         return Policy(
             **same,
             name=self.name or self.endpoint_name,
             steps=_resolved(self.steps, bake=self.bake),
             first_step=self.first_step or sized,
+            probes=self.probes.probes() if self.probes else None,
             deadline=self.deadline,
         )
+
+    def _expert(self) -> Expert:
+        """Probes that are sent are judged."""
+        if self.probes is None or "probes" in self.expert.evidence:
+            return self.expert
+        return self.expert.model_copy(update={"evidence": (*self.expert.evidence, "probes")})
 
 
 def _lost_approvals(steps: Sequence[WrittenStep]) -> list[tuple[Path, str]]:
@@ -179,10 +202,13 @@ def _resolved(steps: Sequence[WrittenStep], *, bake: timedelta) -> tuple[Step, .
     return tuple(found)
 
 
-def parse_policy(text: str, *, file: str, defaults: Mapping[str, object] | None = None) -> Policy:
+def parse_policy(
+    text: str, *, file: str, defaults: Mapping[str, object] | None = None, files: Files | None = None
+) -> Policy:
     """The policy that a file's text means, over the defaults of the settings.
 
-    `file` is how messages name it. Raises PolicyError with every mistake, in the order of the file.
+    `file` is how messages name it; `files` reads the files that it names (see `attached`), None: it may name none.
+    Raises PolicyError with every mistake, in the order of the file.
     """
     document = read(text, file=file)
     if not isinstance(document.value, dict):
@@ -190,7 +216,8 @@ def parse_policy(text: str, *, file: str, defaults: Mapping[str, object] | None 
     document = document.over(defaults or {})
     mistakes = list(document.mistakes)
     try:
-        written = PolicyFile.model_validate(document.value, context={"file": file})
+        context = {"file": file, "attachments": Attachments(files)}
+        written = PolicyFile.model_validate(document.value, context=context)
     except ValidationError as error:
         mistakes += collect(error, document, model=PolicyFile, later=LATER)
     if mistakes:

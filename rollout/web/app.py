@@ -130,7 +130,7 @@ def _add_evidence(router: APIRouter, service: Service) -> None:
 def _sent(service: Service, sent: PolicyBody) -> Policy:
     if sent.name is not None:
         return service.policies.find(sent.name)
-    return service.policies.parse(sent.text or "", file=sent.file)
+    return service.policies.parse(sent.text or "", file=sent.file, files=sent.sent)
 
 
 def _add_commands(router: APIRouter, service: Service) -> None:

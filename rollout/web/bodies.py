@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rollout.policy.attached import MAX_CHARACTERS, MAX_FILES, MAX_NAME
 from rollout.world import Verb
 
 MAX_POLICY = 256 * 1024  # characters
+FileName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+FileText = Annotated[str, Field(max_length=MAX_CHARACTERS)]
 Who = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -22,12 +25,21 @@ class PolicyBody(Body):
     name: Annotated[str | None, Field(max_length=200, description="A policy that the daemon has loaded")] = None
     text: Annotated[str | None, Field(max_length=MAX_POLICY, description="The YAML of a policy")] = None
     file: Annotated[str, Field(max_length=1000, description="What to call the text in messages")] = "policy.yaml"
+    files: Annotated[
+        dict[FileName, FileText], Field(max_length=MAX_FILES, description="The texts of the files that it names")
+    ] = {}
 
     @model_validator(mode="after")
     def _one(self) -> "PolicyBody":
         if (self.name is None) == (self.text is None):
             raise ValueError("give either `name` or `text`")
         return self
+
+    def sent(self, name: str) -> str:
+        """A file that was sent along: never one of the daemon's own. Raises ValueError."""
+        if name not in self.files:
+            raise ValueError(f'"{name}" cannot be read: it was not sent along with the policy')
+        return self.files[name]
 
 
 class StartBody(Body):

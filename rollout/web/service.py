@@ -16,7 +16,7 @@ from rollout.lifecycle import Rollout, eta, new_rollout
 from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
-from rollout.policy import Policy, effective_yaml
+from rollout.policy import Files, Policy, effective_yaml
 from rollout.ports import Clock, Delivery, Store
 from rollout.web import views
 from rollout.web.explaining import explain_view
@@ -32,8 +32,8 @@ class Policies(Protocol):
     def find(self, name: str) -> Policy:
         """The loaded policy of this name. Raises PolicyError where there is none, naming those there are."""
 
-    def parse(self, text: str, *, file: str) -> Policy:
-        """A policy that was sent, merged with the settings' defaults. Raises PolicyError with every mistake."""
+    def parse(self, text: str, *, file: str, files: Files | None = None) -> Policy:
+        """One that was sent, over the settings' defaults; `files` reads what it names. Raises PolicyError with every mistake."""
 
     def listed(self) -> Sequence[views.PolicyFile]:
         """Every file, with its mistakes."""

@@ -358,7 +358,7 @@ def test_the_schema_accepts_what_the_parser_accepts(text: str) -> None:
     "line",
     [
         "stepps: [5%]",
-        "mode: observe",
+        "mode: watch",
         "trigger: {}",
         "steps: [0.05, 100%]",
         "steps: [0%, 100%]",

@@ -273,9 +273,9 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "p.yaml:2:20: expert.evidence: logs are missing: promotion is decided on them; write [logs] or [logs, metrics]"
         ],
     ),
-    "observe": (
-        "endpoint_name: diners\nmode: observe\n",
-        ["p.yaml:2:7: mode: not yet: judging without moving traffic; write `mode: act`"],
+    "unknown mode": (
+        "endpoint_name: diners\nmode: observer\n",
+        ["p.yaml:2:7: mode: \"observer\" is not one of act, observe; did you mean observe?"],
     ),
     "candidate file": (
         "endpoint_name: diners\ncandidate: {file: deployments/green.yml}\n",
@@ -321,7 +321,6 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "probes": (
         "endpoint_name: diners\nexpert: {evidence: [logs, probes], harm_budget: 200}\n",
         [
-            "p.yaml:2:27: expert.evidence[1]: not yet: probes; write [logs, metrics]",
             "p.yaml:2:49: expert.harm_budget: not yet: a harm budget; write null, or take it out",
         ],
     ),
