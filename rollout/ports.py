@@ -4,7 +4,7 @@ The rule: only values of `rollout.world`, `rollout.lifecycle` and `rollout.analy
 `rollout.errors` come back. Every implementation passes the contract suite of its port (`tests/contract`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -122,8 +122,12 @@ class Telemetry(Protocol):
     Raises UnavailableError (also for a partial answer: partial data is no data), ThrottledError, RefusedError.
     """
 
-    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
-        """The cells of these endpoints (resource ids) in the minutes [start, end), in one request where possible."""
+    def read(self, endpoints: Sequence[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
+        """The cells of these endpoints (resource ids) in the minutes [start, end), in one request where possible.
+
+        The cells of those `measured` hold the source's measures too, which cost more: the logs' sizes of answers, the
+        metrics' quantiles of the latency.
+        """
 
 
 # --- The store -----------------------------------------------------------------------------------------------------

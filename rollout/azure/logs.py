@@ -5,7 +5,7 @@ cache, and all or nothing: a partial, cut off or unreadable answer is no answer.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
@@ -56,24 +56,29 @@ class AzureLogs:
         self._max_endpoints = max_endpoints
         self._max_rows = max_rows
 
-    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
-        """The cells of these endpoints in the minutes [start, end).
+    def read(self, endpoints: Sequence[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
+        """The cells of these endpoints in the minutes [start, end); of those `measured` with the sizes of good answers.
 
         `arrived` is an upper bound: from the begin of a cell's minute to the ingestion of its newest row.
         """
         wanted = sorted({endpoint.casefold() for endpoint in endpoints})
+        sized = {endpoint.casefold() for endpoint in measured}
         tally = Tally()
         delays: list[int] = []
         for first in range(0, len(wanted), self._max_endpoints):
-            for row in self._query(wanted[first : first + self._max_endpoints], start=start, end=end):
+            asked = wanted[first : first + self._max_endpoints]
+            query = cells_query(
+                asked, start=start, end=end, sized=[endpoint for endpoint in asked if endpoint in sized]
+            )
+            for row in self._rows(query, start, end):
                 tally.add((row.endpoint, row.deployment, row.minute), row.cls, row.histogram)
                 if row.ingested is not None:
                     delays.append(row.ingested - row.minute * 60)
         arrived = timedelta(seconds=max(0, *delays)) if delays else None
         return Reading(cells=tally.cells(), start=start, end=end, arrived=arrived)
 
-    def _query(self, endpoints: Sequence[str], *, start: int, end: int) -> list[_Row]:
-        ask = partial(self._ask, cells_query(endpoints, start=start, end=end), start, end)
+    def _rows(self, query: str, start: int, end: int) -> list[_Row]:
+        ask = partial(self._ask, query, start, end)
         return self._calls.run(ask, doing=f"query the traffic log in {self._log_workspace}", remedy=_REMEDY)
 
     def _ask(self, query: str, start: int, end: int) -> list[_Row]:

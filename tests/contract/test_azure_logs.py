@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -277,10 +278,31 @@ def test_the_query_counts_by_class_and_bucket_as_we_do(sandbox: LocalSandbox) ->
     assert timedelta() <= reading.arrived < timedelta(minutes=10)
 
 
+def test_sizes_of_good_answers_come_with_the_cells_of_those_who_want_them(sandbox: LocalSandbox) -> None:
+    big, small = "sized", "unsized"
+    minute = _recent_minute(sandbox)
+    sizes = [(200, 0), (200, 1), (200, 900), (204, 900), (424, 5000), (0, 7)]
+    rows = [
+        replace(_row(endpoint, "blue", minute, code, 200, 36, 1), response_payload_size=size)
+        for endpoint in (big, small)
+        for code, size in sizes
+    ]
+    with connected(sandbox) as azure:
+        _append(sandbox, rows)
+        (logs,) = azure.logs.values()
+        cells = logs.read([big, small], start=minute, end=minute + 1, measured=[big.upper(), "another"]).cells
+    sized, plain = (cells[endpoint]["blue"][minute] for endpoint in (big, small))
+    requests = {"ok": {bucket(36): 4}, "model_5xx": {bucket(36): 1}, "gone": {bucket(36): 1}}
+    assert plain.histograms == requests
+    assert sized.histograms == {**requests, "answer_size": {0: 2, bucket(900): 2}}
+    assert sized.count() == plain.count() == 6
+
+
 def test_before_the_first_row_the_query_is_valid(tmp_path: Path) -> None:
     with local_sandbox(tmp_path) as local, connected(local) as azure:
         (logs,) = azure.logs.values()
-        assert logs.read([ENDPOINT], start=NOON, end=NOON + 5).cells == {}
+        for measured in ([], [ENDPOINT]):
+            assert logs.read([ENDPOINT], start=NOON, end=NOON + 5, measured=measured).cells == {}
 
 
 def _recent_minute(sandbox: LocalSandbox) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from azure.monitor.querymetrics import MetricsClient
 
-from rollout.analysis.cells import UNTIMED
+from rollout.analysis.cells import UNTIMED, bucket
 from rollout.azure.metrics import AzureMetrics, classify
 from rollout.errors import RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.sandbox.faults import MonitorFault
@@ -171,6 +171,35 @@ def test_as_many_series_as_the_limit_may_be_cut_off(metrics: Callable[..., Azure
         metrics(max_series=2).read([ENDPOINT], start=MINUTE, end=MINUTE + 1)
 
 
+def quantiles(metric: str, deployment: str, *points: float | None) -> dict[str, Any]:
+    told = series(deployment, "200", "200", *points)
+    told["metadatavalues"] = [{"name": {"value": "deployment"}, "value": deployment}]
+    return batch(told, metric=metric)["value"][0]  # type: ignore[no-any-return]
+
+
+def test_reported_latencies_are_asked_for_only_where_they_are_wanted(
+    metrics: Callable[..., AzureMetrics], server: Scripted
+) -> None:
+    other = ENDPOINT.replace("menu", "bill")
+    latencies = batch()
+    latencies["value"] = [
+        quantiles("requestlatency_p50", "Blue", 20.0, None, 22.0),
+        quantiles("RequestLatency_P95", "blue", 80.0, 0.0, 81.0),
+        quantiles("RequestLatency_P99", "__Empty", 99.0),
+    ]
+    server.answers(values(batch(series("blue", "200", "200", 90, 80))), values(latencies))
+    reading = metrics().read([ENDPOINT, other], start=MINUTE, end=MINUTE + 3, measured=[ENDPOINT.upper()])
+    assert {at: cell.histograms for at, cell in reading.cells[ENDPOINT]["blue"].items()} == {
+        MINUTE: {"ok": {UNTIMED: 90}, "reported_p50": {bucket(20): 1}, "reported_p95": {bucket(80): 1}},
+        MINUTE + 1: {"ok": {UNTIMED: 80}},  # neither null nor zero is a latency; and minute 2 answered nobody
+    }
+    assert [len(asked.body["resourceids"]) for asked in server.asked] == [2, 1]
+    asked = {name: value[0] for name, value in parse_qs(urlsplit(server.asked[1].path).query).items()}
+    assert asked["metricnames"] == "RequestLatency_P50,RequestLatency_P95,RequestLatency_P99"
+    assert asked["filter"] == "deployment eq '*'"
+    assert asked["top"] == "1000"
+
+
 FAULTS: list[tuple[str, list[Answer], type[RolloutError], str]] = [
     ("400", [recorded("metrics_400_bad_grain")], RefusedError, "400 BadRequest: Invalid time grain duration: PT10M"),
     (
@@ -265,6 +294,22 @@ def test_the_sandbox_counts_as_its_log_does(sandbox: LocalSandbox) -> None:
             minute + 1: {"model_5xx": {UNTIMED: 2}},
         }
         assert {at: cell.count() for at, cell in seen.items()} == {at: cell.count() for at, cell in logged.items()}
+
+
+def test_the_sandbox_reports_quantiles_to_those_who_ask(sandbox: LocalSandbox) -> None:
+    none = (timedelta(), timedelta())
+    sandbox.sandbox.log.delays = Delays(logs=none, metrics=none)
+    minute = int(sandbox.call(lambda cloud: cloud.now()).timestamp() // 60) - 8
+    with connected(sandbox) as azure:
+        state = azure.endpoints["sandbox"].get("restaurant-recommender")
+        assert state is not None
+        sandbox.call(
+            lambda _: [sandbox.sandbox.log.append(_row(state.resource_id, minute, 200, 200)) for _ in range(5)]
+        )
+        (metrics,) = azure.metrics.values()
+        reading = metrics.read([state.resource_id], start=minute, end=minute + 1, measured=[state.resource_id])
+    at_20_ms = {f"reported_p{rank}": {bucket(20): 1} for rank in (50, 95, 99)}
+    assert reading.cells[state.resource_id.casefold()]["blue"][minute].histograms == {"ok": {UNTIMED: 5}, **at_20_ms}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ of the next PUTs. `LocalLogs` is a `Telemetry` port that shows what the endpoint
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -311,8 +311,8 @@ class LocalLogs:
         counts = {"ok": {bucket(80.0): requests - bad}, "5xx": {bucket(80.0): bad}}
         return Cell(histograms={kind: histogram for kind, histogram in counts.items() if sum(histogram.values())})
 
-    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
-        """What has arrived by now."""
+    def read(self, endpoints: Sequence[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
+        """What has arrived by now; there are no measures."""
         self.asked.append((endpoints, start, end))
         if self.error is not None:
             raise self.error
