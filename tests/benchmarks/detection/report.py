@@ -112,7 +112,11 @@ class Report:
             self._check(rule, told, FALSE_GOALS)
         cut = [100 * float(one.retreated.mean()) for one in results["healthy"]]
         quiet = [100 * float(one.retreated.mean()) for one in results["iid"]]
-        minutes = [float(one.minutes[one.stopped == 0].mean()) for one in results["healthy"]]
+        minutes = [
+            float(np.sum(one.minutes * kept) / max(kept.sum(), 1))
+            for one in results["healthy"]
+            for kept in [one.stopped == 0]
+        ]
         retreats = f"{np.mean(cut):.0f} (worst {max(cut):.0f}; iid {np.mean(quiet):.0f})" if max(cut) else "–"
         return [*(_percent(value) for value in told.values()), retreats, _range(minutes) if max(cut) else str(SCHEDULE)]
 
