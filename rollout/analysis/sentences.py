@@ -97,6 +97,8 @@ def _seen(finding: Finding) -> str:
 
 def of_check(finding: Finding, proof: float) -> str:
     """One check's own sentence, as a line of a table or list."""
+    if not finding.candidate.n and not finding.baseline.n:
+        return f"{label(finding.check)}: no requests yet"
     told = comparison(finding)
     if finding.unit == "ms" and finding.bar is None:
         return f"{told}: not comparable yet, too little is known of stable's latency"

@@ -67,12 +67,20 @@ def _held(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
         over = "is over" if case.evidence < 1.0 else "was not confirmed"
         return f"The suspicion {over}: {numbers}; evidence {sentences.evidence(case.evidence)}."
     why = {
-        Reason.BAKE: f"is baking, {state.step_blocks} of {stage.bake} minutes judged",
+        Reason.BAKE: (
+            f"is baking, {state.step_blocks} of {stage.bake} minutes judged"
+            f"{_more(case.deciding.seen.step_blocks - state.step_blocks)}"
+        ),
         Reason.REQUESTS: (
             f"is held: {sentences.number(state.step_candidate)} of the {sentences.number(case.policy.min_requests)} "
-            "requests wanted on the candidate"
+            f"requests wanted on the candidate{_more(case.deciding.seen.step_candidate - state.step_candidate)}"
         ),
         Reason.DOUBT: f"is held in doubt: evidence {sentences.evidence(case.evidence)} against the candidate",
         Reason.NOT_COMPARABLE: "is held: too few timed requests of stable to compare latency with",
     }.get(ruling.reason, "is retreated, under suspicion")
     return f"{_step(case)} {why}: {numbers}."
+
+
+def _more(count: int) -> str:
+    """What the numbers show already, but does not count before its minutes are closed."""
+    return f" ({sentences.number(count)} more not closed yet)" if count > 0 else ""

@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from rollout.cli.chart import Bar, chart
-from rollout.cli.render import ACTIONS, View, allowed, measured, weighed
+from rollout.cli.render import ACTIONS, View, allowed, measured, saw, weighed
 from rollout.cli.terminal import Look, cells, fold, table
 from rollout.cli.words import THIN, clock_time, moment, number, percent
 
@@ -18,8 +18,8 @@ ACTION_WORDS: Mapping[str, str] = {"pass": "Passed", "hold": "Held", "retreat": 
 MOMENTS: Mapping[str, tuple[str, str, str]] = {
     "fault_began": ("○", "warn", "the fault began, as the evidence has it"),
     "suspected": ("◆", "warn", "under suspicion"),
-    "retreated": ("▼", "warn", "the share was cut"),
-    "resumed": ("▶", "info", "the share was restored"),
+    "retreated": ("▼", "warn", "it retreated"),
+    "resumed": ("▶", "info", "the retreat was over"),
     "decided": ("●", "info", "this verdict"),
     "paused": ("‖", "warn", "paused"),
     "rolling_back": ("↩", "bad", "the roll back began"),
@@ -62,7 +62,7 @@ def _head(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
 
 def _checks(view: View, look: Look) -> list[str]:
     """Two lines for each check: both values with their counts, below them their 95 % intervals."""
-    shown = [check for check in view["checks"] if check["baseline"]["n"] or check["candidate"]["n"]]
+    shown = [check for check in view["checks"] if saw(check)]
     if not shown:
         return []
     head = ["", "Check", "Source", str(view["candidate"]), str(view["stable"]), "Allowed", "Evidence"]
@@ -123,7 +123,7 @@ def _evidence(view: View, look: Look, zone: tzinfo | None) -> list[str]:
 
 
 def _marks(points: Sequence[View]) -> list[str]:
-    """Where a step began its number, where the share was cut or restored an arrow."""
+    """Where a step began its number, where it retreated, or no longer did, an arrow."""
     found, step, retreated = [], None, False
     for point in points:
         mark = ""
@@ -141,7 +141,7 @@ def _legend(points: Sequence[View]) -> str:
     if any(point["step"] is not None for point in points):
         words.append("1 2 …: the step's first look")
     if any(point["retreated"] for point in points):
-        words.append("▼ share cut, ▶ restored")
+        words.append("▼ retreat, ▶ its end")
     return " " * 10 + "; ".join(words) if words else ""
 
 

@@ -195,7 +195,7 @@ def _checks(view: View, look: Look) -> list[str]:
     """One row for each check and source, both numbers with their counts; below it what speaks against the candidate."""
     if not view["checks"]:
         return []
-    lines = _check_table(view, look)
+    lines = _check_table(view, look) if any(map(saw, view["checks"])) else ["No requests of this step were seen yet."]
     if view["verdict"]:
         lines.append(look.paint(f"Evidence against the candidate: {view['verdict']['threshold']:g} ends it.", "quiet"))
     against = [finding for finding in view["checks"] if finding["action"] in {"fail", "retreat"}]
@@ -207,7 +207,7 @@ def _check_table(view: View, look: Look) -> list[str]:
     head = {"icon": "", "check": "Check", "source": "Source", "candidate": str(view["candidate"])}
     head |= {"stable": str(view["stable"]), "allowed": "Allowed", "evidence": "Evidence"}
     rows = [{name: look.paint(text, "quiet") for name, text in head.items()}]
-    rows += [_check(finding, look) for finding in view["checks"]]
+    rows += [_check(finding, look) for finding in view["checks"] if saw(finding)]
     lines: list[str] = []
     for spare in _SPARE:
         kept = [[text for name, text in row.items() if name not in spare] for row in rows]
@@ -231,6 +231,11 @@ def _check(finding: View, look: Look) -> dict[str, str]:
         "allowed": allowed(finding),
         "evidence": look.paint(weighed(finding["evidence"]), *loud),
     }
+
+
+def saw(finding: View) -> bool:
+    """Whether there is anything to show of a check in this source."""
+    return bool(finding["baseline"]["n"] or finding["candidate"]["n"])
 
 
 def measured(rate: View, unit: str) -> str:

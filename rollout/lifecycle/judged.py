@@ -29,6 +29,8 @@ BOUNDS = {
     Reason.MAXIMUM: "doubt",
     Reason.SHARED_INCIDENT: "shared_incident",
 }
+#: An incident of both that comes and goes alerts people no more often than this.
+INCIDENT_AGAIN = timedelta(hours=1)
 _JUDGED = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING})
 _SUSPECTED = frozenset({Phase.PROGRESSING, Phase.WAITING})
 
@@ -145,16 +147,27 @@ def _bake_on(story: Story, verdict: Verdict) -> None:
 def _tell_hold(story: Story, verdict: Verdict, bound: str) -> None:
     """The first line of a hold; a retreat stays a retreat, everything else waits."""
     rollout = story.rollout
-    told = verdict.sentence
-    if bound != "shared_incident":
+    told, severity = verdict.sentence, None
+    if bound == "shared_incident":
+        told, severity = _incident(story, told)
+    else:
         limit, then = _limit(rollout, bound)
         ends = sentences.clock((rollout.held_since or story.now) + limit)
         told = f"{told} If nothing changes, the rollout {'rolls back' if then == 'rollback' else 'pauses'} at {ends}."
-    severity = Severity.ACTION if bound == "shared_incident" else None
     if rollout.phase is Phase.RETREATED:
         story.tell("held", told, severity)
     else:
         story.move(Phase.WAITING, told, severity=severity)
+
+
+def _incident(story: Story, told: str) -> tuple[str, Severity | None]:
+    """The line of an incident of both, and whether it alerts: one that comes back within the hour does not."""
+    before = story.rollout.incident_told_at
+    told = f"Again: {told}" if before else told
+    if before is not None and story.now - before < INCIDENT_AGAIN:
+        return told, None
+    story.set(incident_told_at=story.now)
+    return told, Severity.ACTION
 
 
 def _limit(rollout: Rollout, bound: str) -> tuple[timedelta, str]:

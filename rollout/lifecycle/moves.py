@@ -105,10 +105,11 @@ def retreat(story: Story, sentence: str, per_minute: float | None) -> None:
     """Cut the share while in doubt; a rollout that waited for an approval waits on afterwards."""
     rollout = story.rollout
     share = min(rollout.share, share_for(per_minute, RETREAT_PER_MINUTE))
-    cut = f"from {rollout.share} % to {share} %" if share < rollout.share else f"at {share} %, which is little already,"
+    cut = share < rollout.share
+    told = f"Retreated from {rollout.share} % to {share} %" if cut else f"Held at {share} %, little enough,"
     story.move(
         Phase.RETREATED,
-        f"Retreated {cut} while in doubt. {sentence}",
+        f"{told} while in doubt. {sentence}",
         severity=Severity.NOTICE,
         share=share,
         retreated_at=story.now,

@@ -81,6 +81,7 @@ class Rollout:
     next_step: int | None = None  # the step that waits for an approval
     held_since: datetime | None = None  # since when the verdict holds for `held_reason`
     held_reason: str | None = None
+    incident_told_at: datetime | None = None  # when people were last alerted that both deployments got worse together
 
     # waiting for people
     paused_because: str | None = None  # drift | regression | changed | doubt | no_data | deadline | approval | …

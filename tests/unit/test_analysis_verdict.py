@@ -95,6 +95,18 @@ def test_too_few_requests_hold_a_finished_bake() -> None:
     assert "100 of the 300 requests" in verdict.sentence
 
 
+def test_a_hold_tells_what_it_counts_from_what_it_has_only_seen() -> None:
+    stable, candidate = minutes(cell(90), 12), minutes(cell(10), 12)
+    series = replace(
+        logs(stable, candidate, history=HISTORY), closed_before=START + 10, steady=frozenset({START + 10, START + 11})
+    )
+    _, verdict = judge(begin(RETREATING), policy=RETREATING, stage=stage(), series=[series], now=START + 12)
+    assert verdict.reason is Reason.REQUESTS
+    assert "100 of the 300 requests wanted on the candidate (20 more not closed yet): " in verdict.sentence
+    _, baking = judge(begin(RETREATING), policy=RETREATING, stage=stage(bake=15), series=[series], now=START + 12)
+    assert "10 of 15 minutes judged (2 more not closed yet): " in baking.sentence
+
+
 def test_the_sized_down_first_minutes_pass_without_a_steps_requests() -> None:
     at = stage(traffic=2, bake=5)
     _, verdict = look(RETREATING, minutes(cell(490), 5), minutes(cell(10), 5), at=at, history=HISTORY)

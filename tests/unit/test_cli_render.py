@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rollout.cli import listing, render, words
 from rollout.cli.terminal import COLOURS, Look, Screen, cells, fold, look_of, table
 from rollout.lifecycle import Phase
-from tests.support.views import a_view, an_event_view
+from tests.support.views import a_view, an_event_view, finding
 
 NOW = datetime(2026, 11, 22, 14, 20, 40, tzinfo=UTC)
 HISTORY = [
@@ -113,6 +113,16 @@ def test_a_check_without_requests_says_so() -> None:
     view = a_view()
     view["checks"][0]["candidate"]["value"] = None
     assert "no requests" in shown(view)
+
+
+def test_checks_without_any_requests_are_left_out() -> None:
+    nothing = (0, 0, None)
+    view = a_view(checks=[finding("error_rate", "metrics", "share", nothing, nothing), a_view()["checks"][0]])
+    assert "metrics" not in shown(view)
+    assert "logs" in shown(view)
+    view = a_view(checks=view["checks"][:1])
+    assert "No requests of this step were seen yet." in shown(view)
+    assert "Check" not in shown(view)
 
 
 def test_an_ended_rollout_has_no_next() -> None:

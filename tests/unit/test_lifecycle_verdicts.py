@@ -194,6 +194,18 @@ def test_an_incident_of_both_alerts_and_is_bounded_by_the_deadline_alone() -> No
     assert (life.phase, life.rollout.paused_because) == (P.PAUSED, "deadline")
 
 
+def test_an_incident_that_comes_and_goes_alerts_once_an_hour() -> None:
+    life = at_step(1)
+    for _ in range(6):  # ten minutes each
+        life.tick(verdict("hold", Reason.SHARED_INCIDENT), seconds=300)
+        life.tick(verdict("hold"), seconds=300)
+    life.tick(verdict("hold", Reason.SHARED_INCIDENT), seconds=300)
+    held = [event for event in life.told("waiting") if "shared incident" in event.sentence]
+    assert [event.severity for event in held] == [Severity.ACTION, *[None] * 5, Severity.ACTION]
+    assert held[0].sentence == "The judge says hold (shared incident)."
+    assert {event.sentence for event in held[1:]} == {"Again: The judge says hold (shared incident)."}
+
+
 # --- retreats
 
 
@@ -226,7 +238,7 @@ def test_a_retreat_never_raises_the_share() -> None:
     life = started(facts={"per_minute": 10.0})
     life.tick(verdict("retreat"))
     assert (life.phase, life.rollout.share) == (P.RETREATED, 5)
-    assert life.last.sentence.startswith("Retreated at 5 %, which is little already, while in doubt.")
+    assert life.last.sentence.startswith("Held at 5 %, little enough, while in doubt.")
 
 
 def test_a_pass_ends_a_retreat_and_never_a_step() -> None:
