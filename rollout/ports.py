@@ -7,10 +7,11 @@ The rule: only values of `rollout.world`, `rollout.lifecycle` and `rollout.analy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.exhibits import Exhibit
+from rollout.analysis.noise import Lessons
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import (
     Alert,
@@ -22,6 +23,7 @@ from rollout.world import (
     Event,
     Snapshot,
     Split,
+    Trial,
     Unreadable,
 )
 
@@ -130,6 +132,74 @@ class Telemetry(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class CountQuery:
+    """The query of a policy's own check (see `rollout.policy.queries`), for one endpoint (resource id)."""
+
+    check: str
+    kql: str
+    endpoint: str
+
+
+class Counted(NamedTuple):
+    """What such a query counted for one deployment (case-folded) in one minute since the epoch."""
+
+    minute: int
+    deployment: str
+    n: int
+    bad: int
+
+
+class Logs(Telemetry, Protocol):
+    """One Log Analytics workspace: cells of the traffic log, and what queries of a policy's own count."""
+
+    def count(self, query: CountQuery, *, start: int, end: int) -> Sequence[Counted]:
+        """What the query counts in the minutes [start, end), in one request; rows of the same place add up.
+
+        Raises RefusedError also where the query does not return what it must, naming check, row, column and value.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back of one prediction. `status` None: no answer came.
+
+    `cls` is one of `analysis.cells.CLASSES`; `size` counts bytes; `deployment` is the one that served it; `why` says in
+    words what is wrong, empty where nothing is.
+    """
+
+    status: int | None
+    cls: str
+    milliseconds: float
+    size: int = 0
+    deployment: str | None = None
+    body: bytes = b""
+    why: str = ""
+
+
+class Scoring(Protocol):
+    """Predictions of one Azure ML workspace's endpoints."""
+
+    def send(self, endpoint: EndpointState, body: bytes, *, deployment: str | None, timeout: timedelta) -> Answer:
+        """One prediction, to this deployment or (None) to whom the split gives it; never longer than twice `timeout`.
+
+        Raises RefusedError, ThrottledError and UnavailableError where the endpoint's key cannot be had.
+        """
+
+
+class Probes(Protocol):
+    """The pairs of predictions that are sent for rollouts whose policies ask for them."""
+
+    def follow(self, rollout: Rollout, endpoint: EndpointState | None) -> None:
+        """This is where the rollout stands now: begin, go on, or stop. Told after each tick; never waits."""
+
+    def failed_pairs(self, rollout_id: str) -> int:
+        """Pairs in a row, up to now, in which only the candidate's answer was bad."""
+
+    def trial(self, rollout_id: str) -> Trial | None:
+        """How the sample requests were answered before the start; None while that is not known."""
+
+
 # --- The store -----------------------------------------------------------------------------------------------------
 
 
@@ -214,8 +284,12 @@ class Store(Protocol):
     ) -> None:
         """State, history, outbox and answered commands in one durable transaction. Raises ConflictError if the lease was lost.
 
-        `exhibit` is what the judge was shown, where its judgement is a part of what is saved.
+        `exhibit` is what the judge was shown, where its judgement is a part of what is saved. What a rollout that ends
+        here teaches of its endpoint's noise (`lifecycle.lessons_of`) is written down with it, once.
         """
+
+    def noise(self, ref: EndpointRef) -> Lessons:
+        """What the last rollouts of this endpoint taught of its noise, by source and check; empty where none did."""
 
     def history(self, rollout_id: str) -> Sequence[Event]:
         """Oldest first."""

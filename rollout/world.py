@@ -146,6 +146,17 @@ class Snapshot:
         return known.get(name.casefold()) or next(nameless, None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How both deployments answered the policy's sample requests before a rollout.
+
+    `problem` says in words what was wrong, None where nothing was; `at` is when the last answer came.
+    """
+
+    at: datetime
+    problem: str | None = None
+
+
 class Verb(StrEnum):
     """What a person may ask of a rollout."""
 

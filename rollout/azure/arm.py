@@ -7,7 +7,8 @@ mirror setting of Kubernetes endpoints, and one malformed deployment or endpoint
 operations hand over the wire form, one item at a time, and take it back unchanged; client, token, addresses, API
 versions and TLS are azure-ai-ml's own.
 
-Requests: `endpoints` one per page (100 endpoints), `endpoint`, `deployments`, `operation` and `put_endpoint` one each.
+Requests: `endpoints` one per page (100 endpoints), `endpoint`, `deployments`, `operation`, `put_endpoint`, `keys` and
+`token` one each.
 Nothing polls: a begun operation is watched by reading the endpoint.
 """
 
@@ -69,6 +70,14 @@ class WorkspaceResources:
             **NO_RETRIES,
         )
         return address[-1] if address else None
+
+    def keys(self, name: str) -> Any:
+        """The keys of an endpoint that opens with keys: `primaryKey`, `secondaryKey`."""
+        return _plain(self._endpoints.list_keys(endpoint_name=name, **self._where))
+
+    def token(self, name: str) -> Any:
+        """A token of an endpoint that opens with its own tokens: `accessToken`, and times in seconds since 1970."""
+        return _plain(self._endpoints.get_token(endpoint_name=name, **self._where))
 
     def operation(self, address: str) -> Any:
         """The state of a long-running operation; its address is signed and used as it came."""

@@ -36,6 +36,7 @@ class Cloud:
     logs_audience: str
     metrics: str
     metrics_audience: str
+    scoring_audience: str
     ca_file: str | None = None
     connect_timeout: float = CONNECT_TIMEOUT
     read_timeout: float = READ_TIMEOUT
@@ -75,6 +76,7 @@ CLOUDS: Mapping[str, Cloud] = {
         logs_audience="https://api.loganalytics.io",
         metrics="https://{region}.metrics.monitor.azure.com",
         metrics_audience="https://metrics.monitor.azure.com",
+        scoring_audience="https://ml.azure.com",
     ),
     "AzureUSGovernment": Cloud(
         name="AzureUSGovernment",
@@ -84,6 +86,7 @@ CLOUDS: Mapping[str, Cloud] = {
         logs_audience="https://api.loganalytics.us",
         metrics="https://{region}.metrics.monitor.azure.us",
         metrics_audience="https://metrics.monitor.azure.us",
+        scoring_audience="https://ml.azure.us",
     ),
     "AzureChinaCloud": Cloud(
         name="AzureChinaCloud",
@@ -93,6 +96,7 @@ CLOUDS: Mapping[str, Cloud] = {
         logs_audience="https://api.loganalytics.azure.cn",
         metrics="https://{region}.metrics.monitor.azure.cn",
         metrics_audience="https://metrics.monitor.azure.cn",
+        scoring_audience="https://ml.azure.cn",
     ),
 }
 
@@ -113,6 +117,7 @@ def sandbox_cloud(*, address: str, ca_file: str) -> Cloud:
         logs_audience=CLOUDS["AzureCloud"].logs_audience,
         metrics=base,
         metrics_audience=CLOUDS["AzureCloud"].metrics_audience,
+        scoring_audience=CLOUDS["AzureCloud"].scoring_audience,
         ca_file=ca_file,
     )
 

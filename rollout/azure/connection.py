@@ -15,8 +15,9 @@ from rollout.azure.azure_ml import ml_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.endpoints import AzureEndpoints
+from rollout.azure.keys import EndpointKeys
 from rollout.errors import SettingsError
-from rollout.ports import Clock, Endpoints, Telemetry
+from rollout.ports import Clock, Endpoints, Logs, Scoring, Telemetry
 from rollout.settings import Credential, Workspace
 
 if TYPE_CHECKING:
@@ -26,15 +27,16 @@ if TYPE_CHECKING:
 class Azure:
     """An open connection. `close` it before another cloud is connected to.
 
-    `endpoints` by the name of the workspace in the settings; `logs` by the id of the log workspace; `metrics` by
+    `endpoints` and `scoring` by the name of the workspace in the settings; `logs` by the id of the log workspace; `metrics` by
     subscription and region, for the workspaces whose settings ask for metrics.
     """
 
     def __init__(self, cloud: Cloud, closing: ExitStack) -> None:
         self.cloud = cloud
         self.endpoints: Mapping[str, Endpoints] = {}
-        self.logs: Mapping[str, Telemetry] = {}
+        self.logs: Mapping[str, Logs] = {}
         self.metrics: Mapping[tuple[str, str], Telemetry] = {}
+        self.scoring: Mapping[str, Scoring] = {}
         self._closing = closing
 
     def close(self) -> None:
@@ -61,17 +63,37 @@ def connect(
         undo.callback(_closer(identity))
         azure = Azure(cloud, undo)
         azure.endpoints = _endpoints(cloud, identity, workspaces, undo)
+        azure.scoring = _scoring(cloud, identity, workspaces, clock, undo)
         azure.logs = _logs(cloud, identity, workspaces, _calls(clock, chance), undo)
         azure.metrics = _metrics(cloud, identity, workspaces, _calls(clock, chance), undo)
         azure._closing = undo.pop_all()
     return azure
 
 
+def _scoring(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], clock: Clock, undo: ExitStack
+) -> Mapping[str, Scoring]:
+    from rollout.azure.scoring import AzureScoring, http_client
+
+    client = http_client(cloud)
+    undo.callback(client.close)
+    found: dict[str, Scoring] = {}
+    for name, workspace in workspaces.items():
+        resources = _resources_of(cloud, identity, workspace)
+        undo.callback(resources.close)
+        keys = EndpointKeys(resources, identity, audience=cloud.scoring_audience, clock=clock)
+        found[name] = AzureScoring(client, keys, clock=clock)
+    return found
+
+
+def _resources_of(cloud: Cloud, identity: "TokenCredential", workspace: Workspace) -> WorkspaceResources:
+    client = ml_client(cloud, identity, workspace)
+    return WorkspaceResources(client, resource_group=workspace.resource_group, workspace=workspace.workspace_name)
+
+
 def endpoints_of(cloud: Cloud, identity: "TokenCredential", workspace: Workspace, *, name: str) -> AzureEndpoints:
     """The endpoints of one workspace, which the settings call `name`."""
-    client = ml_client(cloud, identity, workspace)
-    resources = WorkspaceResources(client, resource_group=workspace.resource_group, workspace=workspace.workspace_name)
-    return AzureEndpoints(resources, workspace=name)
+    return AzureEndpoints(_resources_of(cloud, identity, workspace), workspace=name)
 
 
 def _endpoints(
@@ -87,7 +109,7 @@ def _endpoints(
 
 def _logs(
     cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], calls: Calls, undo: ExitStack
-) -> Mapping[str, Telemetry]:
+) -> Mapping[str, Logs]:
     from azure.monitor.query import LogsQueryClient
 
     from rollout.azure.logs import AzureLogs

@@ -1,4 +1,4 @@
-"""The port `Telemetry` over Log Analytics: exact counts and latency histograms, three to ten minutes late.
+"""The port `Logs` over Log Analytics: exact counts and latency histograms, three to ten minutes late.
 
 The rule: one query per log workspace for all its endpoints (at most 500 in one query), never from Azure's two-minute
 cache, and all or nothing: a partial, cut off or unreadable answer is no answer.
@@ -6,17 +6,18 @@ cache, and all or nothing: a partial, cut off or unreadable answer is no answer.
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import NamedTuple
 
-from azure.monitor.query import LogsQueryClient, LogsQueryPartialResult, LogsTableRow
+from azure.monitor.query import LogsQueryClient, LogsQueryPartialResult, LogsTable, LogsTableRow
 
 from rollout.azure.calls import Calls, send
+from rollout.azure.counting import counted, counting_query
 from rollout.azure.kql import cells_query, time_of
 from rollout.azure.tally import Tally
 from rollout.errors import UnavailableError
-from rollout.ports import Reading
+from rollout.ports import Counted, CountQuery, Reading
 
 MAX_ENDPOINTS = 500  # per query
 MAX_ROWS = 500_000  # Azure's own limit: an answer that reaches it may have been cut off
@@ -39,7 +40,7 @@ class _Row(NamedTuple):
 
 
 class AzureLogs:
-    """One Log Analytics workspace (see `rollout.ports.Telemetry`), named by its customer id."""
+    """One Log Analytics workspace (see `rollout.ports.Logs`), named by its customer id."""
 
     def __init__(
         self,
@@ -77,11 +78,30 @@ class AzureLogs:
         arrived = timedelta(seconds=max(0, *delays)) if delays else None
         return Reading(cells=tally.cells(), start=start, end=end, arrived=arrived)
 
+    def count(self, query: CountQuery, *, start: int, end: int) -> Sequence[Counted]:
+        """What the query of a check counts in the minutes [start, end)."""
+        what = f"the query of check {query.check} in {self._log_workspace}"
+
+        def ask() -> Sequence[Counted]:
+            text = counting_query(replace(query, endpoint=query.endpoint.casefold()), start=start, end=end)
+            return counted(self._ask(text, start, end, what=what), query, start=start, end=end)
+
+        return self._calls.run(ask, doing=f"run {what}", remedy=_REMEDY)
+
     def _rows(self, query: str, start: int, end: int) -> list[_Row]:
-        ask = partial(self._ask, query, start, end)
+        def ask() -> list[_Row]:
+            table = self._ask(query, start, end, what=f"the traffic log in {self._log_workspace}")
+            rows = table.rows if table else []
+            if len(rows) >= self._max_rows:
+                raise UnavailableError(
+                    f"The traffic log in {self._log_workspace} gave {len(rows)} rows:"
+                    " an answer that reaches the limit may be cut off."
+                )
+            return [_row(row) for row in rows]
+
         return self._calls.run(ask, doing=f"query the traffic log in {self._log_workspace}", remedy=_REMEDY)
 
-    def _ask(self, query: str, start: int, end: int) -> list[_Row]:
+    def _ask(self, query: str, start: int, end: int, *, what: str) -> LogsTable | None:
         result = send(
             self._client.query_workspace,
             self._log_workspace,
@@ -91,18 +111,9 @@ class AzureLogs:
             read_timeout=QUERY_READ_TIMEOUT,
             headers={"Cache-Control": "no-cache"},  # else the answer may be two minutes old
         )
-        if result is None:
-            return []
         if isinstance(result, LogsQueryPartialResult):
-            raise UnavailableError(
-                f"The traffic log in {self._log_workspace} gave a partial answer, which is none: {_why(result)}."
-            )
-        rows = result.tables[0].rows if result.tables else []
-        if len(rows) >= self._max_rows:
-            raise UnavailableError(
-                f"The traffic log in {self._log_workspace} gave {len(rows)} rows: an answer that reaches the limit may be cut off."
-            )
-        return [_row(row) for row in rows]
+            raise UnavailableError(f"{what[0].upper()}{what[1:]} gave a partial answer, which is none: {_why(result)}.")
+        return result.tables[0] if result is not None and result.tables else None
 
 
 def _row(row: LogsTableRow) -> _Row:

@@ -1,0 +1,167 @@
+"""The port `Scoring`: one prediction, sent to a deployment by name or through the endpoint's split.
+
+The rule: our own HTTP, never azure-ai-ml's `invoke()`, which remembers the deployment's name for every later call. An
+answer is classified as the traffic log would be, and a connection is never used again, so that one which the front end had
+closed meanwhile is not taken for a crash. The key never shows in errors or logs. Durations are real milliseconds, from
+the moment the request leaves on an open connection.
+"""
+
+import ssl
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from rollout.azure.cloud import Cloud
+from rollout.azure.keys import EndpointKeys, Secret
+from rollout.errors import UnavailableError
+from rollout.ports import Answer, Clock
+from rollout.world import EndpointState
+
+#: How requests of ours are told from everybody else's in the traffic log (which keeps 70 characters).
+USER_AGENT = "azureml-rollout-probe"
+#: An answer is read up to here, in bytes: a model that sends more is judged by what it sent until then.
+MAX_ANSWER = 8 * 1024 * 1024
+MAX_CONNECTIONS = 200
+_MODEL_STATUS, _MODEL_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
+_UNAUTHORISED = 401
+
+
+def http_client(cloud: Cloud) -> httpx.Client:
+    """The client for predictions of one cloud; no request is made yet."""
+    context = ssl.create_default_context(cafile=cloud.ca_file)
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0)
+    # A sandbox is on this machine: no proxy would find it.
+    return httpx.Client(
+        verify=context, limits=limits, trust_env=not cloud.is_sandbox, headers={"User-Agent": USER_AGENT}
+    )
+
+
+class AzureScoring:
+    """Predictions of one workspace's endpoints (see `rollout.ports.Scoring`); safe to use from many threads."""
+
+    def __init__(self, client: httpx.Client, keys: EndpointKeys, *, clock: Clock) -> None:
+        self._client = client
+        self._keys = keys
+        self._clock = clock
+
+    def send(self, endpoint: EndpointState, body: bytes, *, deployment: str | None, timeout: timedelta) -> Answer:
+        """One prediction; an answer that is no good is an answer. Raises what having no key raises."""
+        if not endpoint.scoring_uri:
+            raise UnavailableError(f"Azure shows no scoring address of endpoint {endpoint.name} yet.")
+        secret = self._keys.get(endpoint.name, endpoint.auth_mode)
+        answer = self._post(endpoint.scoring_uri, body, deployment, secret, timeout)
+        if answer.status == _UNAUTHORISED:
+            fresh = self._keys.get(endpoint.name, endpoint.auth_mode, instead_of=secret)
+            if fresh is not secret:
+                return self._post(endpoint.scoring_uri, body, deployment, fresh, timeout)
+        return answer
+
+    def _post(self, uri: str, body: bytes, deployment: str | None, secret: Secret, timeout: timedelta) -> Answer:
+        exchange = _Exchange(self._clock, timeout.total_seconds())
+        try:
+            with self._client.stream(
+                "POST",
+                uri,
+                content=body,
+                headers=_headers(deployment, secret),
+                timeout=timeout.total_seconds(),
+                extensions={"trace": exchange.trace},
+            ) as response:
+                return exchange.answer(response)
+        except httpx.TimeoutException:
+            return exchange.none("timeout", f"no answer within {_seconds(timeout)}")
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return exchange.none("5xx", _broken(error))
+
+
+class _Exchange:
+    """One request on its way, and how long it takes."""
+
+    def __init__(self, clock: Clock, patience: float) -> None:
+        self._clock = clock
+        self._patience = patience
+        self._second = clock.real_seconds(timedelta(seconds=1))
+        self._began = clock.monotonic()
+
+    def trace(self, event: str, _info: Mapping[str, Any]) -> None:
+        """The connection stands and the request leaves: from here on it is the service's time."""
+        if event == "http11.send_request_headers.started":
+            self._began = self._clock.monotonic()
+
+    def milliseconds(self) -> float:
+        """Since the request left."""
+        return (self._clock.monotonic() - self._began) * self._second * 1000
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """Read it to its end. Raises TimeoutException where it comes too slowly."""
+        parts: list[bytes] = []
+        for part in response.iter_raw():
+            parts.append(part)
+            if self.milliseconds() > self._patience * 1000:
+                raise httpx.ReadTimeout("the answer came too slowly")
+            if sum(map(len, parts)) > MAX_ANSWER:
+                break
+        body = b"".join(parts)[:MAX_ANSWER]
+        model = response.headers.get(_MODEL_STATUS, "")
+        return Answer(
+            status=response.status_code,
+            cls=class_of(response.status_code, model),
+            milliseconds=self.milliseconds(),
+            size=len(body),
+            deployment=response.headers.get("azureml-model-deployment"),
+            body=body,
+            why=_told(response.status_code, model, response.headers.get(_MODEL_REASON, ""), body),
+        )
+
+    def none(self, cls: str, why: str) -> Answer:
+        """No answer came."""
+        return Answer(status=None, cls=cls, milliseconds=self.milliseconds(), why=why)
+
+
+def class_of(status: int, model_status: str = "") -> str:
+    """The class of an answer (see `rollout.analysis.cells.CLASSES`); the same rules as for rows of the traffic log."""
+    if status == 424:
+        return "model_4xx" if model_status.isdigit() and 400 <= int(model_status) < 500 else "model_5xx"
+    named = {408: "timeout", 429: "throttled"}.get(status)
+    if named:
+        return named
+    if status >= 500:
+        return "5xx"
+    return "4xx" if status >= 400 else "ok"
+
+
+def _headers(deployment: str | None, secret: Secret) -> dict[str, str]:
+    named = {"azureml-model-deployment": deployment} if deployment else {}
+    return {
+        "Authorization": f"Bearer {secret.value}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "x-ms-client-request-id": str(uuid4()),
+        **named,
+    }
+
+
+def _told(status: int, model_status: str, reason: str, body: bytes) -> str:
+    """What Azure answered, in words; empty where it was good."""
+    if status < 400:
+        return ""
+    head = str(status)
+    if status == 424:
+        head += (
+            f", the model answered {model_status}" if model_status not in {"", "0"} else ", the model did not answer"
+        )
+    text = " ".join(body[:300].decode("utf-8", "replace").split())
+    return ": ".join(part for part in (head, text or reason.replace("_", " ")) if part)
+
+
+def _broken(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection ({error})"
+    return "the connection was broken off"
+
+
+def _seconds(timeout: timedelta) -> str:
+    return f"{timeout.total_seconds():g} s"
