@@ -332,8 +332,8 @@ class Store(Protocol):
     def cells(self, source: str, ref: EndpointRef, *, start: int, end: int) -> StoredCells:
         """The cells of the minutes [start, end)."""
 
-    def prune(self, *, before: int) -> None:
-        """Forget cells of minutes before this one, and what the judge was shown in all but an endpoint's last rollouts."""
+    def prune(self, *, now: datetime) -> None:
+        """Forget what is past its limits (`store.retention`): cells, what the judge was shown, and whole rollouts."""
 
     # outbox
     def due_deliveries(self, *, now: datetime, limit: int = 20) -> Sequence[Delivery]:

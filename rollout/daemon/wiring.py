@@ -37,8 +37,8 @@ from rollout.world import EndpointRef, Severity, Snapshot
 #: Threads that read Azure: one for each source, within reason.
 READERS_AT_MOST = 32
 HOUSEKEEPERS = 4
-#: On the daemon's clock: a slow look at deployments, one rollout at a time; how long cells are kept.
-ROUND_ROBIN, PRUNE, KEEP_CELLS = timedelta(seconds=60), timedelta(hours=1), timedelta(hours=48)
+#: On the daemon's clock: a slow look at deployments, one rollout at a time; how often old things are forgotten.
+ROUND_ROBIN, PRUNE = timedelta(seconds=60), timedelta(hours=1)
 #: In seconds: how often changed policies and due alerts are looked for.
 RELOAD, DELIVER = 5.0, 1.0
 
@@ -220,14 +220,14 @@ class _Builder:
         work: Mapping[str, tuple[Callable[[], None], float]] = {
             "Renewing leases": (self._dispatcher.renew, RENEW_EVERY),
             "Reading policies": (self._policies.reload, RELOAD),
-            "Forgetting old cells": (self._prune, seconds(self._clock, PRUNE)),
+            "Forgetting what is old": (self._prune, seconds(self._clock, PRUNE)),
         }
         yield self._send
         for name, (what, every) in work.items():
             yield Job(name, what, every=every, pool=self._housekeepers, log=self._log)
 
     def _prune(self) -> None:
-        self._store.prune(before=int((self._clock.now() - KEEP_CELLS).timestamp() // 60))
+        self._store.prune(now=self._clock.now())
 
     # --- health
 

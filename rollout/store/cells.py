@@ -14,7 +14,6 @@ from rollout.analysis.cells import Cell
 from rollout.ports import StoredCells
 from rollout.store import tables
 from rollout.store.database import Database
-from rollout.store.exhibits import forget_old
 from rollout.store.packing import pack, unpack
 from rollout.store.reading import Key, StoredCell, compare
 from rollout.world import EndpointRef
@@ -75,12 +74,6 @@ class Cells:
             closed_before=noted.closed_before if noted else 0,
             late=late,
         )
-
-    def prune(self, *, before: int) -> None:
-        """Forget cells of minutes before this one, and the exhibits of old rollouts."""
-        with self._database.writing() as connection:
-            connection.execute(delete(tables.cells).where(_CELL.minute < before))
-            forget_old(connection)
 
 
 def _window(source: str, ref: EndpointRef, *, start: int, end: int) -> Select[Any]:

@@ -6,17 +6,13 @@ endpoint's last rollouts are kept whole; of older ones the history tells the ver
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from rollout.analysis.exhibits import Exhibit
 from rollout.store import codec, tables
 from rollout.store.database import Database
 
-#: So many rollouts of each endpoint keep their exhibits.
-KEPT_ROLLOUTS = 10
-
 _T = tables.exhibits.c
-_R = tables.rollouts.c
 
 
 class Exhibits:
@@ -35,11 +31,3 @@ def keep(connection: Connection, rollout_id: str, exhibit: Exhibit | None) -> No
     """Write an exhibit down, if there is one."""
     if exhibit is not None:
         connection.execute(insert(tables.exhibits), {"rollout_id": rollout_id, "doc": codec.dump_exhibit(exhibit)})
-
-
-def forget_old(connection: Connection) -> None:
-    """Forget the exhibits of all but the last rollouts of each endpoint; an active rollout is always the last."""
-    place = func.row_number().over(partition_by=(_R.workspace, _R.endpoint), order_by=_R.number.desc())
-    ranked = select(_R.id, place.label("place")).subquery()
-    old = select(ranked.c.id).where(ranked.c.place > KEPT_ROLLOUTS)
-    connection.execute(delete(tables.exhibits).where(_T.rollout_id.in_(old)))

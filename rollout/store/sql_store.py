@@ -16,10 +16,11 @@ from rollout.store.exhibits import Exhibits
 from rollout.store.lock import FileLock
 from rollout.store.migrate import is_current, migrate
 from rollout.store.outbox import Outbox
+from rollout.store.retention import Retention
 from rollout.store.rollouts import Rollouts, free_all
 
 
-class SqlStore(Rollouts, Exhibits, Commands, Cells, Outbox):
+class SqlStore(Rollouts, Exhibits, Commands, Cells, Outbox, Retention):
     """A `ports.Store` in a SQL database, for any number of threads."""
 
     def __init__(self, database: Database, *, lock: FileLock | None) -> None:

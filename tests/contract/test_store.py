@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from rollout.analysis.cells import Cell
 from rollout.errors import ConflictError, RefusedError
 from rollout.lifecycle.phases import Phase
 from rollout.ports import Store
-from rollout.store import open_store
+from rollout.store import open_store, retention
 from rollout.world import CommandResult, EndpointRef
 from tests.support.stories import NOON, REF, a_command, a_rollout, an_alert, an_event, an_exhibit
 
@@ -385,7 +385,7 @@ def test_a_minute_of_which_nothing_was_seen_may_still_come_as_a_whole(store: Sto
 
 def test_old_cells_are_forgotten(store: Store) -> None:
     _put(store, {"blue": {1: _cell(1), 2: _cell(2), 3: _cell(3)}}, closed=9)
-    store.prune(before=3)
+    store.prune(now=datetime.fromtimestamp(3 * 60, UTC) + retention.KEEP_CELLS)
 
     assert _get(store).cells == {"blue": {3: _cell(3)}}
 
@@ -417,17 +417,52 @@ def test_an_exhibit_of_a_lost_lease_is_not_kept(store: Store) -> None:
 
 def test_the_last_rollouts_of_each_endpoint_keep_what_was_shown(store: Store) -> None:
     for number in range(12):
-        for name, ref in (("mine", REF), ("other", OTHER)):
-            if name == "other" and number:
-                continue
-            rollout = a_rollout(f"{name}{number}", ref, phase=Phase.ROLLED_BACK)
-            store.create(replace(rollout, phase=Phase.PROGRESSING), [], [])
-            store.save(_claim(store), rollout, exhibit=an_exhibit(NOON))
-    store.prune(before=0)
+        _end_one(store, f"mine{number}")
+    _end_one(store, "other", OTHER)
+    store.prune(now=NOON)
 
     kept = [number for number in range(12) if store.exhibits(f"mine{number}")]
-    assert kept == list(range(2, 12))
-    assert store.exhibits("other0") == [an_exhibit(NOON)]
+    assert kept == list(range(12 - retention.KEEP_EXHIBITS_OF, 12))
+    assert store.exhibits("other") == [an_exhibit(NOON)]
+
+
+# --- What is forgotten ---------------------------------------------------------------------------------------------
+
+
+def _end_one(store: Store, name: str, ref: EndpointRef = REF, *, at: datetime = NOON) -> None:
+    """A rollout that has all that hangs on one, and has ended."""
+    ended = a_rollout(name, ref, phase=Phase.ROLLED_BACK, created_at=at)
+    store.create(
+        replace(ended, phase=Phase.PROGRESSING), [an_event(f"{name} began.")], [an_alert(name, rollout_id=name)]
+    )
+    store.submit(a_command(name, rollout_id=name))
+    store.save(_claim(store, at=at), ended, exhibit=an_exhibit(at))
+
+
+def test_old_rollouts_are_forgotten_with_all_that_hangs_on_them(store: Store) -> None:
+    late = NOON + retention.KEEP_ROLLOUTS_FOR + MINUTE
+    _end_one(store, "only", OTHER)  # however old
+    for number in range(3):
+        _end_one(store, f"old{number}")
+    for number in range(retention.KEEP_ROLLOUTS - 1):
+        _end_one(store, f"new{number}", at=late)
+    store.prune(now=late)
+
+    names = {rollout.id for rollout in store.rollouts(limit=1000)}
+    assert {name for name in names if not name.startswith("new")} == {"only", "old2"}
+    assert {delivery.alert.rollout_id for delivery in store.deliveries(limit=1000)} == names
+    assert [store.history(f"old{number}") for number in range(2)] == [[], []]
+    assert store.command_result("old0") is None
+    assert store.command_result("old2") is not None
+    with pytest.raises(RefusedError, match="no rollout old0"):
+        store.load("old0")
+
+
+def test_rollouts_of_the_last_months_are_kept_however_many(store: Store) -> None:
+    for number in range(retention.KEEP_ROLLOUTS + 2):
+        _end_one(store, f"r{number}")
+    store.prune(now=NOON + retention.KEEP_ROLLOUTS_FOR)
+    assert len(store.rollouts(limit=1000)) == retention.KEEP_ROLLOUTS + 2
 
 
 _COUNTS = st.dictionaries(
