@@ -88,8 +88,11 @@ class Courier:
     def _attempt(self, channel: str, delivery: Delivery) -> bool:
         """One attempt, and its record; False if the channel had better be left alone for this round."""
         about = {"channel": channel, "alert": delivery.alert.id, "attempt": delivery.attempts + 1}
+        message = render(delivery.alert)
+        if message.left_out and not delivery.attempts:
+            self._log.error("details of an alert left out", **about, reason=message.left_out)
         try:
-            self._sender(channel).send(delivery.alert, render(delivery.alert), now=self._clock.now())
+            self._sender(channel).send(delivery.alert, message, now=self._clock.now())
         except (UnavailableError, RefusedError) as error:
             next_at = self._next_attempt(delivery, error)
             self._store.delivery_failed(delivery, error=error.message, next_at=next_at)

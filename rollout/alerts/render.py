@@ -1,6 +1,7 @@
 """An alert in words: one line that says it all, and a long form that explains it.
 
-The rule: only what is known is told: an absent fact leaves no empty heading. Plain text and Markdown say the same.
+The rule: only what is known is told: an absent fact leaves no empty heading. Plain text and Markdown say the same. The
+sentence always gets through: details that cannot be read leave it alone.
 """
 
 import re
@@ -23,12 +24,16 @@ _TIMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """An alert for people. `line` stands alone; `body` (plain) and `markdown` begin with it."""
+    """An alert for people. `line` stands alone; `body` (plain) and `markdown` begin with it.
+
+    `left_out` says why its details are not told, where they could not be read.
+    """
 
     title: str
     line: str
     body: str
     markdown: str
+    left_out: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +49,7 @@ class _Section:
 
 def render(alert: Alert) -> Message:
     """The words of an alert, from its event's details and the rollout's summary (details win)."""
-    facts = {**alert.summary, **alert.event.details}
-    sections = [section for section in _sections(facts) if section.lines]
+    sections, left_out = _readable(alert)
     foot = f"Rollout {alert.rollout_id} in {alert.endpoint.workspace} · alert {alert.id}"
     line = alert.event.sentence
     return Message(
@@ -54,7 +58,17 @@ def render(alert: Alert) -> Message:
         body="\n\n".join([line, *(_plain(section) for section in sections), foot]) + "\n",
         markdown="\n\n".join([f"**{_escaped(line)}**", *(_markdown(section) for section in sections), _escaped(foot)])
         + "\n",
+        left_out=left_out,
     )
+
+
+def _readable(alert: Alert) -> tuple[list[_Section], str | None]:
+    """The sections; only a pointer to the history, and why, where the details are not as they must be."""
+    try:
+        return [section for section in _sections({**alert.summary, **alert.event.details}) if section.lines], None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        pointer = f"They could not be read: see `rollout history {alert.endpoint.name}`."
+        return [_Section(heading="Details", lines=[pointer])], f"{type(error).__name__}: {error}"
 
 
 def _title(alert: Alert) -> str:

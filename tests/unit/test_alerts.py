@@ -452,6 +452,35 @@ def test_a_dead_channel_with_many_waiting_holds_up_no_other(post: Post, hook: Ho
     assert failed.error == 'E-Mail did not take it (Sending email to "****@****" failed).'
 
 
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"findings": [{"check": "error_rate"}]},
+        {"findings": "many"},
+        {"harmed": "a lot"},
+        {"decided_at": "yesterday"},
+        {"reasons": [1, 2]},
+    ],
+)
+def test_an_alert_whose_details_cannot_be_read_is_its_sentence(
+    post: Post, hook: Hook, mailbox: Mailbox, details: dict[str, Any]
+) -> None:
+    hook.answers += [(503, {})]
+    post.post(an_alert("a1", *HOOK_AND_MAIL, details=details), an_alert("a2", *HOOK_AND_MAIL))
+    post.round()
+    post.clock.at += timedelta(minutes=1)
+    post.round()
+
+    assert set(post.states().values()) == {("delivered", 1), ("delivered", 2)}
+    body = mailbox.mails[0].get_body(("plain",))
+    assert body is not None
+    told = body.get_content()
+    assert told.startswith("Something happened.")
+    assert "Details: They could not be read: see `rollout history restaurant-recommender`." in told
+    left_out = [entry for entry in post.log.entries if entry["event"] == "details of an alert left out"]
+    assert sorted((entry["alert"], entry["channel"]) for entry in left_out) == [("a1", "hook"), ("a1", "mail")]
+
+
 def test_a_channel_that_left_the_settings_is_told_and_tried_again(post: Post) -> None:
     post.post(an_alert("a1", "old-team"))
     post.round()
