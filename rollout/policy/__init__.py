@@ -6,15 +6,19 @@ read once, at the door, with every mistake at once; from there on it is a frozen
 """
 
 from rollout.policy.attached import Files
-from rollout.policy.model import (
+from rollout.policy.checks import (
     QUANTILES,
-    Approval,
+    AnswerSizeCheck,
     Checks,
     ClientErrorCheck,
-    Doubt,
+    CustomCheck,
     ErrorCheck,
-    Expert,
     LatencyCheck,
+)
+from rollout.policy.model import (
+    Approval,
+    Doubt,
+    Expert,
     NoData,
     Policy,
     Step,
@@ -26,9 +30,11 @@ from rollout.policy.written import parse_policy
 
 __all__ = [
     "QUANTILES",
+    "AnswerSizeCheck",
     "Approval",
     "Checks",
     "ClientErrorCheck",
+    "CustomCheck",
     "Doubt",
     "ErrorCheck",
     "Expert",

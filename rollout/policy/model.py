@@ -11,15 +11,17 @@ like its file and is equal when read back):
   `Approval(timeout: timedelta, on_timeout)`
 - `first_step`: "auto" = begin the first step at a share sized from the traffic; "as_written" = at its own share
 - `holdback`: int percent that stays on stable until the last bake ends, 0 to 20
-- `checks`: `Checks(error_rate, client_errors, latency_p50, latency_p95, latency_p99)`, each a check or None = off.
-  `ErrorCheck(max_increase: fraction, max: fraction | None)`: 0.005 is 0.5 percentage points.
-  `LatencyCheck(max_increase: part of stable's latency, max: milliseconds | None)`: 0.25 is 25 %.
-  On by default: error_rate (0.5pp), client_errors (1pp) and latency_p95 (25%)
+- `checks`: `Checks(error_rate, client_errors, latency_p50, latency_p95, latency_p99, answer_size)`, each a check or None
+  = off. `ErrorCheck(max_increase: fraction, max: fraction | None, dry_run, on_regression)`: 0.005 is 0.5 percentage
+  points. `LatencyCheck(max_increase: part of stable's latency, max: milliseconds | None, …)`: 0.25 is 25 %.
+  `AnswerSizeCheck(max_change: factor, dry_run)`. On by default: error_rate (0.5pp), client_errors (1pp) and
+  latency_p95 (25%)
 - `min_requests`: int, on the candidate, per step; 300 by default. A bake that ends with fewer is a doubt (`when.doubt`)
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
 - `deadline`: timedelta of active time; `after`: "keep"; `alerts`: names of channels; `runbook`: address or None
-- `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: None, evidence: ("logs", "metrics", "probes"))`
+- `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
+  the first of these that is in `evidence` decides promotion
 
 `Policy.version` counts the changes of this model that an older reader would not understand; `digest()` names the
 content.
@@ -27,27 +29,20 @@ content.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
     Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
     Strict,
     StrictBool,
     StrictInt,
     ValidationInfo,
-    WrapSerializer,
     field_validator,
-    model_validator,
 )
-from pydantic_core import CoreSchema
 
 from rollout.documents.mistakes import rule
 from rollout.documents.models import BUILT, Model
@@ -57,23 +52,18 @@ from rollout.documents.units import (
     Bake,
     Duration,
     Holdback,
-    Increase,
-    Milliseconds,
     Percent,
-    Points,
     Share,
     between,
     format_duration,
     format_percent,
     show,
 )
+from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
-
-#: Which quantile of the latency each latency check compares.
-QUANTILES = {"latency_p50": 0.50, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
 def _small(value: float) -> float:
@@ -102,94 +92,6 @@ class Step(Model):
     traffic: Share
     bake: Bake
     approve: Approval | None = None
-
-
-class ErrorCheck(Model):
-    """A rate of errors: candidate against stable, in the same minutes."""
-
-    max_increase: Points = Field(
-        default=0.005, description="By how much the candidate's rate may exceed stable's", examples=["0.5pp"]
-    )
-    max: Percent | None = Field(
-        default=None, description="The rate that the candidate may never exceed while stable keeps it", examples=["5%"]
-    )
-
-
-class ClientErrorCheck(ErrorCheck):
-    """The rate of client errors: candidate against stable, in the same minutes."""
-
-    max_increase: Points = Field(
-        default=0.01, description="By how much the candidate's rate may exceed stable's", examples=["1pp"]
-    )
-
-
-class LatencyCheck(Model):
-    """A quantile of the latency: candidate against stable, in the same minutes."""
-
-    max_increase: Increase = Field(
-        default=0.25, description="By which part the candidate's latency may exceed stable's", examples=["25%"]
-    )
-    max: Milliseconds | None = Field(
-        default=None,
-        description="The latency that the candidate may never exceed while stable keeps it",
-        examples=["800ms"],
-    )
-
-
-def _read_check(value: object, info: ValidationInfo) -> object:
-    """`off` switches a check off; an empty line in a file says nothing, so it is refused there."""
-    if isinstance(value, Mapping | BaseModel) or (value is None and not info.context):
-        return value
-    if value is None:
-        raise rule(((), "is empty: write `{max_increase: …}`, or off, or take the line out"))
-    if value is False or value == "off":
-        return None
-    raise ValueError(f"{show(value)} cannot stand here: write `{{max_increase: …}}`, or off")
-
-
-class _Switch:
-    """`off` in the schema, where pydantic would write null."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        found = handler(schema)
-        return {"anyOf": [{"enum": ["off", False]} if way == {"type": "null"} else way for way in found["anyOf"]]}
-
-
-def _write_check(value: object, handler: SerializerFunctionWrapHandler) -> object:
-    return "off" if value is None else handler(value)
-
-
-_CHECK = (BeforeValidator(_read_check), WrapSerializer(_write_check, when_used="json"), _Switch())
-
-
-class Checks(Model):
-    """What is compared; a check that is not mentioned keeps its default, `off` switches it off."""
-
-    error_rate: Annotated[ErrorCheck | None, *_CHECK] = Field(
-        default=ErrorCheck.model_construct(), description="Server errors, model errors, time-outs and throttling"
-    )
-    client_errors: Annotated[ClientErrorCheck | None, *_CHECK] = Field(
-        default=ClientErrorCheck.model_construct(), description="Requests refused as the caller's fault (4xx)"
-    )
-    latency_p50: Annotated[LatencyCheck | None, *_CHECK] = Field(default=None, description="The median latency")
-    latency_p95: Annotated[LatencyCheck | None, *_CHECK] = Field(
-        default=LatencyCheck.model_construct(), description="The latency that 95 % of the requests keep"
-    )
-    latency_p99: Annotated[LatencyCheck | None, *_CHECK] = Field(
-        default=None, description="The latency that 99 % of the requests keep"
-    )
-
-    @model_validator(mode="after")
-    def _something_is_checked(self) -> Self:
-        if not self.active():
-            raise ValueError("every check is off: leave at least one on")
-        return self
-
-    def active(self) -> dict[str, ErrorCheck | LatencyCheck]:
-        """The checks that are on, by name, in the order in which they are told."""
-        found = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: check for name, check in found.items() if check is not None}
 
 
 Patience = Annotated[Duration, AfterValidator(between(timedelta(0), 2 * DAY))]
@@ -236,16 +138,21 @@ class Expert(Model):
         default=1.2, ge=1, le=3, allow_inf_nan=False, description="Errors up to this multiple of stable's are no harm"
     )
     early: StrictBool = Field(default=True, description="Pass a step before its bake ends once it is proven not worse")
-    harm_budget: None = Field(default=None, description="Reserved")
+    harm_budget: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="Bad requests beyond stable's rate at which the candidate fails, however little the evidence",
+        examples=[200],
+    )
     evidence: tuple[Literal["logs", "metrics", "probes"], ...] = Field(
-        default=("logs", "metrics"), description="What may be judged; promotion is always decided on logs"
+        default=("logs", "metrics"),
+        description="What is judged; the first of logs, metrics and probes that is here decides promotion",
     )
 
     @field_validator("evidence")
     @classmethod
-    def _logs_decide(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "logs" not in value:
-            raise ValueError("logs are missing: promotion is decided on them; write [logs] or [logs, metrics]")
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
             raise ValueError("a source stands twice: write each once")
         return value

@@ -10,7 +10,13 @@ from pydantic import BaseModel
 
 from rollout.documents.text import parse_scalar
 from rollout.documents.units import format_share
-from rollout.policy.model import (
+from rollout.policy.checks import AnswerSizeCheck, Checks, ClientErrorCheck, CustomCheck, ErrorCheck, LatencyCheck
+from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
+from rollout.policy.probes import WrittenProbes
+from rollout.policy.written import DEFAULT_STEPS, PolicyFile
+
+_PARTS = (
+    AnswerSizeCheck,
     Approval,
     Checks,
     ClientErrorCheck,
@@ -19,13 +25,9 @@ from rollout.policy.model import (
     Expert,
     LatencyCheck,
     NoData,
-    Policy,
     When,
+    WrittenProbes,
 )
-from rollout.policy.probes import WrittenProbes
-from rollout.policy.written import DEFAULT_STEPS, PolicyFile
-
-_PARTS = (Approval, Checks, ClientErrorCheck, Doubt, ErrorCheck, Expert, LatencyCheck, NoData, When, WrittenProbes)
 
 _ORDER = (
     "name",
@@ -53,6 +55,8 @@ _ORDER = (
 def effective_yaml(policy: Policy) -> str:
     """The policy with everything that its file left to defaults, as a file."""
     dumped = _without_nulls(policy.model_dump(mode="json"))
+    own = dumped["checks"].pop("custom")
+    dumped["checks"] |= {"custom": [{"name": check.pop("name"), **check} for check in own]} if own else {}
     dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
     written = {name: dumped[name] for name in _ORDER if dumped.get(name, "") != ""}
     return yaml.dump(written, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
@@ -75,8 +79,8 @@ class _Dumper(yaml.SafeDumper):
     """Writes what `rollout.documents` reads; repeats what is equal instead of pointing at it."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """PyYAML leaves `08` and `1e3` plain, which read back as numbers."""
-        style = None if isinstance(parse_scalar(data), str) else "'"
+        """PyYAML leaves `08` and `1e3` plain, which read back as numbers; lines stay lines."""
+        style = "|" if "\n" in data else None if isinstance(parse_scalar(data), str) else "'"
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
@@ -101,6 +105,7 @@ def json_schema() -> dict[str, Any]:
     schema = PolicyFile.model_json_schema(by_alias=True, schema_generator=Generate)
     for model in _PARTS:
         _write_defaults(schema["$defs"][model.__name__], model.model_construct())
+    _write_defaults(schema["$defs"]["CustomCheck"], CustomCheck.model_construct(name=""))
     _write_defaults(schema, PolicyFile.model_construct(endpoint_name=""))
     schema["properties"]["steps"]["default"] = [format_share(step.traffic or 0) for step in DEFAULT_STEPS]
     return {"$schema": Generate.schema_dialect, **schema, "title": "Rollout policy"}

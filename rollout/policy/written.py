@@ -33,7 +33,18 @@ from rollout.documents.text import Document, Path, read
 from rollout.documents.units import SHARE_SCHEMA, Bake, Share
 from rollout.errors import PolicyError
 from rollout.policy.attached import Attachments, Files
-from rollout.policy.model import MAX_STEPS, Approval, Common, Deadline, Expert, Policy, Step, broken_shares, long_enough
+from rollout.policy.checks import Checks, ErrorCheck
+from rollout.policy.model import (
+    MAX_STEPS,
+    Approval,
+    Common,
+    Deadline,
+    Expert,
+    Policy,
+    Step,
+    broken_shares,
+    long_enough,
+)
 from rollout.policy.probes import WrittenProbes
 
 BAKE = timedelta(minutes=15)
@@ -46,17 +57,12 @@ LATER: Mapping[str, str] = {
     "smoke_test": "sample requests before the first step; take it out, and begin with a small step",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
     "steps.*.approve.by": "naming who may approve; take `by` out: who can reach the daemon may approve",
-    "checks.answer_size": "comparing the size of answers; take it out",
-    "checks.custom": "checks of your own; take it out",
-    "checks.*.dry_run": "a check that only reports; take `dry_run` out, or switch the check off",
-    "checks.*.on_regression": "an answer to one check alone; take it out, and use `when.regression` for all",
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
     "when.regression=alert": "an alert without an action; write pause or rollback",
     "windows": "allowed times and freezes; take it out, and start at a time that suits",
     "after={}": "retiring the old stable; write `after: keep`",
     "after=scale_to_1": "retiring the old stable; write `after: keep`",
     "after=delete": "retiring the old stable; write `after: keep`",
-    "expert.harm_budget": "a harm budget; write null, or take it out",
 }
 
 
@@ -157,9 +163,29 @@ class PolicyFile(Common):
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_decides(self) -> Self:
+        if not (self.expert.evidence or self.probes or self.checks.custom):
+            message = "is empty: write what to judge by, such as [logs, metrics], [metrics] or [probes]"
+            raise rule((("expert", "evidence"), message))
+        if self.expert.evidence == ("metrics",) and not self.probes and not self._decided_on_metrics():
+            raise rule(
+                (("checks",), "metrics time no requests: leave error_rate on, or give a latency check its `max`")
+            )
+        return self
+
+    def _decided_on_metrics(self) -> bool:
+        if any(not check.dry_run for check in self.checks.custom):
+            return True
+        deciding = [check for check in self.checks.active().values() if not check.dry_run]
+        return any(isinstance(check, ErrorCheck) or check.max is not None for check in deciding)
+
     def policy(self) -> Policy:
         """The policy that this means."""
-        same = {name: getattr(self, name) for name in Common.model_fields} | {"expert": self._expert()}
+        same = {name: getattr(self, name) for name in Common.model_fields} | {
+            "checks": self._checks(),
+            "expert": self._expert(),
+        }
         sized = "auto" if "steps" not in self.model_fields_set else "as_written"
         return Policy(
             **same,
@@ -169,6 +195,10 @@ class PolicyFile(Common):
             probes=self.probes.probes() if self.probes else None,
             deadline=self.deadline,
         )
+
+    def _checks(self) -> Checks:
+        """Queries with the text of their files."""
+        return self.checks.model_copy(update={"custom": tuple(check.resolved() for check in self.checks.custom)})
 
     def _expert(self) -> Expert:
         """Probes that are sent are judged."""

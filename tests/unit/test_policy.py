@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rollout.errors import PolicyError
 from rollout.policy import (
     QUANTILES,
+    AnswerSizeCheck,
     Approval,
     Checks,
     ErrorCheck,
@@ -59,16 +60,17 @@ holdback: 10%
 checks:
   error_rate: {max_increase: 0.5pp, max: 5%}
   client_errors: off
-  latency_p50: {max_increase: 15%}
-  latency_p95: {max_increase: 12.5%, max: 800ms}
+  latency_p50: {max_increase: 15%, dry_run: true}
+  latency_p95: {max_increase: 12.5%, max: 800ms, on_regression: pause}
   latency_p99: {max: 1.5s}
+  answer_size: {max_change: 3}
 min_requests: 500
 when: {suspicion: hold, regression: pause, doubt: {extend: 0m, then: rollback}, no_data: {hold: 20m, then: rollback}}
 deadline: 1d
 after: keep
 alerts: [team-ml, all]
 runbook: https://wiki.example/recommender
-expert: {alpha: 1%, ratio: 1.5, early: false, harm_budget: null, evidence: [logs]}
+expert: {alpha: 1%, ratio: 1.5, early: false, harm_budget: 200, evidence: [logs]}
 """
 
 
@@ -90,14 +92,15 @@ def test_everything_that_can_be_written() -> None:
     assert policy.holdback == 10
     assert policy.checks.active() == {
         "error_rate": ErrorCheck(max_increase="0.5pp", max="5%"),
-        "latency_p50": LatencyCheck(max_increase="15%"),
-        "latency_p95": LatencyCheck(max_increase="12.5%", max="800ms"),
+        "latency_p50": LatencyCheck(max_increase="15%", dry_run=True),
+        "latency_p95": LatencyCheck(max_increase="12.5%", max="800ms", on_regression="pause"),
         "latency_p99": LatencyCheck(max_increase="25%", max="1500ms"),
     }
     assert policy.checks.error_rate is not None
     assert (policy.checks.error_rate.max_increase, policy.checks.error_rate.max) == (0.005, 0.05)
     assert policy.checks.latency_p95 is not None
     assert (policy.checks.latency_p95.max_increase, policy.checks.latency_p95.max) == (0.125, 800)
+    assert policy.checks.answer_size == AnswerSizeCheck(max_change=3.0)
     assert policy.min_requests == 500
     assert (policy.when.suspicion, policy.when.regression) == ("hold", "pause")
     assert (policy.when.doubt.extend, policy.when.doubt.then) == (timedelta(0), "rollback")
@@ -106,7 +109,7 @@ def test_everything_that_can_be_written() -> None:
     assert policy.alerts == ("team-ml", "all")
     assert policy.runbook == "https://wiki.example/recommender"
     assert (policy.expert.alpha, policy.expert.ratio, policy.expert.early) == (0.01, 1.5, False)
-    assert policy.expert.evidence == ("logs",)
+    assert (policy.expert.evidence, policy.expert.harm_budget) == (("logs",), 200)
 
 
 def test_two_lines_are_a_policy() -> None:
@@ -136,6 +139,8 @@ def test_two_lines_are_a_policy() -> None:
     assert (when.no_data.hold, when.no_data.then) == (45 * MINUTE, "pause")
     assert (policy.expert.alpha, policy.expert.ratio, policy.expert.early) == (0.05, 1.2, True)
     assert (policy.mode, policy.after, policy.expert.evidence) == ("act", "keep", ("logs", "metrics"))
+    assert (policy.checks.answer_size, policy.expert.harm_budget) == (None, None)
+    assert not any(check.dry_run or check.on_regression for check in policy.checks.active().values())
 
 
 def test_the_smallest_useful_policy_writes_the_defaults_out() -> None:
@@ -213,14 +218,17 @@ def policy_files(draw: st.DrawFn) -> dict[str, Any]:
         steps.append(draw(st.sampled_from([share, f"{share}%", {"traffic": share}, {"traffic": share, "bake": "7m"}])))
     percent = st.integers(1, 999).map(lambda tenths: f"{tenths / 10:g}%")
     points = st.integers(1, 999).map(lambda hundredths: f"{hundredths / 100:g}pp")
-    error = st.fixed_dictionaries({}, optional={"max_increase": points, "max": percent}) | st.just("off")
+    answers = {"dry_run": st.booleans(), "on_regression": st.sampled_from(["pause", "rollback"])}
+    error = st.fixed_dictionaries({}, optional={"max_increase": points, "max": percent, **answers}) | st.just("off")
     latency = st.fixed_dictionaries(
         {},
         optional={
             "max_increase": st.integers(1, 1000).map("{}%".format),
             "max": st.integers(1, 9999).map("{}ms".format),
+            "on_regression": answers["on_regression"],
         },
     )
+    size = st.fixed_dictionaries({}, optional={"max_change": st.floats(1.1, 100), "dry_run": st.booleans()})
     then = st.sampled_from(["pause", "rollback"])
     optional = {
         "name": st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True),
@@ -233,7 +241,8 @@ def policy_files(draw: st.DrawFn) -> dict[str, Any]:
         "first_step": st.sampled_from(["auto", "as_written"]),
         "holdback": st.integers(0, 20).map("{}%".format),
         "checks": st.fixed_dictionaries(
-            {"latency_p99": latency}, optional={"error_rate": error, "client_errors": error, "latency_p95": latency}
+            {"latency_p99": latency},
+            optional={"error_rate": error, "client_errors": error, "latency_p95": latency, "answer_size": size},
         ),
         "min_requests": st.integers(1, 10**6),
         "when": st.fixed_dictionaries(
@@ -255,8 +264,8 @@ def policy_files(draw: st.DrawFn) -> dict[str, Any]:
                 .filter(lambda text: float(text[:-1]) <= 20),
                 "ratio": st.floats(1, 3),
                 "early": st.booleans(),
-                "harm_budget": st.none(),
-                "evidence": st.sampled_from([["logs"], ["logs", "metrics"]]),
+                "harm_budget": st.none() | st.integers(1, 9999),
+                "evidence": st.sampled_from([["logs"], ["logs", "metrics"], ["metrics", "logs"]]),
             },
         ),
     }
@@ -375,7 +384,7 @@ def test_the_schema_accepts_what_the_parser_accepts(text: str) -> None:
         "checks: {latency_p95: {max: 800}}",
         "checks: {latency_p95: on}",
         "checks: {latency_p95: null}",
-        "checks: {custom: []}",
+        "checks: {custom: {}}",
         "when: {suspicion: panic}",
         "when: pause",
         "alerts: team-ml",
@@ -383,7 +392,11 @@ def test_the_schema_accepts_what_the_parser_accepts(text: str) -> None:
         "min_requests: 0",
         "min_requests: '5'",
         "expert: {early: 'yes'}",
-        "expert: {harm_budget: 200}",
+        "expert: {harm_budget: 2.5}",
+        "checks: {latency_p95: {dry_run: 'yes'}}",
+        "checks: {error_rate: {on_regression: alert}}",
+        "checks: {answer_size: {max_change: 1}}",
+        "checks: {answer_size: {on_regression: pause}}",
         "runbook: wiki",
         "deadline: null",
     ],

@@ -267,15 +267,19 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         "endpoint_name: diners\nchecks: {latency_p99: true}\n",
         ["p.yaml:2:23: checks.latency_p99: true cannot stand here: write `{max_increase: …}`, or off"],
     ),
-    "no logs": (
-        "endpoint_name: diners\nexpert: {evidence: [metrics]}\n",
+    "no evidence": (
+        "endpoint_name: diners\nexpert: {evidence: []}\n",
         [
-            "p.yaml:2:20: expert.evidence: logs are missing: promotion is decided on them; write [logs] or [logs, metrics]"
+            "p.yaml:2:20: expert.evidence: is empty: write what to judge by, such as [logs, metrics], [metrics] or [probes]"
         ],
+    ),
+    "nothing that metrics can decide": (
+        "endpoint_name: diners\nexpert: {evidence: [metrics]}\nchecks: {error_rate: off, client_errors: {dry_run: true}}\n",
+        ["p.yaml:3:9: checks: metrics time no requests: leave error_rate on, or give a latency check its `max`"],
     ),
     "unknown mode": (
         "endpoint_name: diners\nmode: observer\n",
-        ["p.yaml:2:7: mode: \"observer\" is not one of act, observe; did you mean observe?"],
+        ['p.yaml:2:7: mode: "observer" is not one of act, observe; did you mean observe?'],
     ),
     "candidate file": (
         "endpoint_name: diners\ncandidate: {file: deployments/green.yml}\n",
@@ -295,15 +299,28 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "p.yaml:3:15: steps[0].approve.by: not yet: naming who may approve; take `by` out: who can reach the daemon may approve"
         ],
     ),
-    "dry run": (
-        "endpoint_name: diners\nchecks: {latency_p50: {dry_run: true}}\n",
+    "dry runs alone": (
+        "endpoint_name: diners\nchecks: {error_rate: {dry_run: true}, client_errors: off, latency_p95: {dry_run: true}}\n",
+        ["p.yaml:2:9: checks: every check is a dry run, so nothing would stop the candidate: let at least one decide"],
+    ),
+    "answer size": (
+        "endpoint_name: diners\nchecks: {answer_size: {max_change: 0.5, on_regression: pause}}\n",
         [
-            "p.yaml:2:24: checks.latency_p50.dry_run: not yet: a check that only reports; take `dry_run` out, or switch the check off"
+            "p.yaml:2:36: checks.answer_size.max_change: 0.5 is out of range: write at least 1.1",
+            "p.yaml:2:41: checks.answer_size.on_regression: there is no such field here; those that are: max_change, dry_run",
         ],
+    ),
+    "on regression": (
+        "endpoint_name: diners\nchecks: {error_rate: {on_regression: alert}}\n",
+        ['p.yaml:2:38: checks.error_rate.on_regression: "alert" cannot stand here: write rollback or pause'],
+    ),
+    "harm budget": (
+        "endpoint_name: diners\nexpert: {harm_budget: 0}\n",
+        ["p.yaml:2:23: expert.harm_budget: 0 is out of range: write at least 1"],
     ),
     "custom": (
         "endpoint_name: diners\nchecks: {custom: [{name: x}]}\n",
-        ["p.yaml:2:10: checks.custom: not yet: checks of your own; take it out"],
+        ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
     "windows and more": (
         "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nsmoke_test: {}\n",
@@ -319,9 +336,9 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["p.yaml:2:8: after: not yet: retiring the old stable; write `after: keep`"],
     ),
     "probes": (
-        "endpoint_name: diners\nexpert: {evidence: [logs, probes], harm_budget: 200}\n",
+        "endpoint_name: diners\nexpert: {evidence: [logs, probes]}\n",
         [
-            "p.yaml:2:49: expert.harm_budget: not yet: a harm budget; write null, or take it out",
+            "p.yaml:2:20: expert.evidence: needs requests to send: write `probes: {request_file: requests/sample.json}`, or take probes out"
         ],
     ),
 }
