@@ -85,14 +85,18 @@ class Watch:
     """What one source has shown of many rollouts; minutes are taken in once, in order, when they are steady.
 
     `usual` is stable's share of bad requests for each check in the hour before. What a minute adds to the bake and to
-    the proof counts only once it is closed, `behind` minutes later.
+    the proof counts only once it is closed, `behind` minutes later. `prior` is the noise to expect (see `Processes`).
     """
 
-    def __init__(self, criteria: Criteria, usual: Array, *, behind: int, rollouts: int) -> None:
+    def __init__(
+        self, criteria: Criteria, usual: Array, *, behind: int, rollouts: int, prior: Array | None = None
+    ) -> None:
         checks = criteria.checks
+        if prior is None:
+            prior = np.array([[criteria.tunings[check.name].tau] for check in checks])
         self.criteria, self.usual, self.behind = criteria, usual, behind
         self.errors = np.array([check.quantile is None for check in checks])
-        self.processes = Processes([check.margin for check in checks], criteria.tuning, rollouts)
+        self.processes = Processes([check.margin for check in checks], criteria.tuning, rollouts, prior=prior)
         self.parts = np.array([criteria.weights[check.name] for check in checks])
         self.blocks = np.zeros(rollouts)
         self.half_bad = np.zeros((len(checks), rollouts))

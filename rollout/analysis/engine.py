@@ -41,10 +41,14 @@ _SHIFT = 5
 
 
 class Processes:
-    """The evidence of some checks in many rollouts."""
+    """The evidence of some checks in many rollouts.
 
-    def __init__(self, margins: Sequence[Margin], tuning: Tuning, rollouts: int) -> None:
+    `prior` is the spread expected before any minute was seen (`Tuning.tau`), by check and rollout or what broadcasts so.
+    """
+
+    def __init__(self, margins: Sequence[Margin], tuning: Tuning, rollouts: int, *, prior: Array | None = None) -> None:
         shape = (len(margins), rollouts)
+        self.prior = np.full(shape, tuning.tau) if prior is None else np.broadcast_to(prior, shape)
         self.ratio = np.array([[margin.ratio] for margin in margins])
         self.allowance = np.array([[margin.allowance] for margin in margins])
         self.tuning = tuning
@@ -57,13 +61,13 @@ class Processes:
 
     def keep(self, rollouts: NDArray[np.intp] | Mask) -> None:
         """Go on with these rollouts only."""
-        for name in ("blocks", "wealth", "proof", "rising", "surplus", "weight", "seen", "expected"):
+        for name in ("prior", "blocks", "wealth", "proof", "rising", "surplus", "weight", "seen", "expected"):
             setattr(self, name, getattr(self, name)[..., rollouts])
 
     def tau(self) -> Array:
         """The spread to judge the next block with."""
-        prior = self.tuning.tau
-        square = (PRIOR_WEIGHT / prior**2 + self.surplus) / (PRIOR_WEIGHT / prior**4 + self.weight)
+        square = self.prior**2
+        square = (PRIOR_WEIGHT / square + self.surplus) / (PRIOR_WEIGHT / square**2 + self.weight)
         return np.asarray(np.sqrt(np.clip(square, TAU_MIN**2, TAU_MAX**2)))
 
     def evidence(self) -> Array:
@@ -110,8 +114,8 @@ class Processes:
         g = (bad - 1.0) * spread
         told = told & (g > 0.0)
         over = np.where(told, bad * spread, 1.0)
-        residual = np.minimum((x - bad * theta) ** 2 / over, RESIDUAL_MAX)
-        w = g / (1.0 + g * self.tuning.tau**2) ** 2
+        residual = np.minimum((x - bad * theta) ** 2 / over, np.maximum(RESIDUAL_MAX, g))
+        w = g / (1.0 + g * self.prior**2) ** 2
         self.surplus += np.where(told, w * (residual - 1.0), 0.0)
         self.weight += np.where(told, w * g, 0.0)
 

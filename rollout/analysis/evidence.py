@@ -29,7 +29,7 @@ HEAD_START = 10.0  # the suspicion at the begin, and …
 HASTY_CAP = 2.5  # … what the first blocks may add to it
 TAU_MIN, TAU_MAX = 0.05, 1.0
 PRIOR_WEIGHT = 5.0  # how many typical blocks the prior tau counts for
-RESIDUAL_MAX = 30.0
+RESIDUAL_MAX = 30.0  # of one block, squared; more only where it shows a tau below 1
 WEALTH_MAX = 1e100  # evidence stays finite
 PROOF_MAX = 230.0
 FROM_START, FROM_PLAN, FROM_TAIL = 0.5, 0.45, 0.05  # prior: when a fault begins
@@ -91,7 +91,7 @@ class Noise(NamedTuple):
         g = (x + z - 1.0) * spread
         if g <= 0.0:
             return Noise(self.surplus, self.weight, seen, expected)
-        residual = min((x - (x + z) * theta) ** 2 / ((x + z) * spread), RESIDUAL_MAX)
+        residual = min((x - (x + z) * theta) ** 2 / ((x + z) * spread), max(RESIDUAL_MAX, g))
         w = g / (1.0 + g * prior**2) ** 2
         return Noise(self.surplus + w * (residual - 1.0), self.weight + w * g, seen, expected)
 

@@ -106,19 +106,42 @@ class _Going:
 
 
 def rehearse(
-    policy: Policy, world: World, delays: Mapping[Source, Delay], *, rollouts: int, phase: Array | float = 0.0
+    policy: Policy,
+    world: World,
+    delays: Mapping[Source, Delay],
+    *,
+    rollouts: int,
+    phase: Array | float = 0.0,
+    taus: Mapping[Source, Array] | None = None,
 ) -> Outcomes:
-    """Play rollouts to their ends, at most to the policy's deadline; sources that `delays` leaves out show nothing."""
-    return _Rehearsal(policy, world, delays, rollouts).play(np.broadcast_to(np.asarray(phase, float), rollouts))
+    """Play rollouts to their ends, at most to the policy's deadline; sources that `delays` leaves out show nothing.
+
+    `taus` is the noise to expect by source (see `Judgement.taus`), by check and rollout.
+    """
+    phases = np.broadcast_to(np.asarray(phase, float), rollouts)
+    return _Rehearsal(policy, world, delays, rollouts, taus or {}).play(phases)
 
 
 class _Rehearsal:
-    def __init__(self, policy: Policy, world: World, delays: Mapping[Source, Delay], rollouts: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        world: World,
+        delays: Mapping[Source, Delay],
+        rollouts: int,
+        taus: Mapping[Source, Array],
+    ) -> None:
         self.policy, self.world, self.delays = policy, world, list(delays.values())
         names, criteria = list(policy.checks.active()), criteria_of(policy)
         self.rows = [[names.index(check.name) for check in criteria[source].checks] for source in delays]
         self.watches = [
-            Watch(criteria[source], world.usual[rows], behind=delay.closed - delay.steady, rollouts=rollouts)
+            Watch(
+                criteria[source],
+                world.usual[rows],
+                behind=delay.closed - delay.steady,
+                rollouts=rollouts,
+                prior=taus.get(source),
+            )
             for (source, delay), rows in zip(delays.items(), self.rows, strict=True)
         ]
         self.deciding = list(delays).index("logs") if "logs" in delays else 0

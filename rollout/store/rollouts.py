@@ -18,6 +18,7 @@ from rollout.store import codec, tables
 from rollout.store.commands import answer, answer_the_rest
 from rollout.store.database import Database
 from rollout.store.exhibits import keep
+from rollout.store.noise import learn
 from rollout.store.outbox import post
 from rollout.world import Alert, CommandResult, EndpointRef, Event
 
@@ -132,7 +133,7 @@ class Rollouts:
         results: Sequence[CommandResult] = (),
         exhibit: Exhibit | None = None,
     ) -> None:
-        """State, history, exhibit, outbox and answered commands in one durable transaction."""
+        """State, history, exhibit, lessons, outbox and answered commands in one durable transaction."""
         values = {"doc": codec.dump_rollout(rollout), "phase": str(rollout.phase), "active": not rollout.ended}
         with self._database.writing() as connection:
             _change(connection, lease, values)
@@ -142,6 +143,7 @@ class Rollouts:
             answer(connection, results)
             if rollout.ended:
                 answer_the_rest(connection, rollout.id, phase=rollout.phase)
+                learn(connection, rollout)
 
 
 def wake_where(connection: Connection, condition: ColumnElement[bool], *, now: datetime) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -94,6 +95,21 @@ exhibits = Table(
     Column("rollout_id", Text, ForeignKey("rollouts.id"), nullable=False, index=True),
     Column("doc", LargeBinary, nullable=False),  # JSON, deflated
 )
+
+#: How much the minutes of a rollout differed beyond chance: see `analysis.noise.Lesson`.
+noise = Table(
+    "noise",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("rollout_id", Text, ForeignKey("rollouts.id"), nullable=False, index=True),
+    Column("workspace", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("check", Text, nullable=False),
+    Column("blocks", Double, nullable=False),
+    Column("square", Double, nullable=False),
+)
+Index("noise_of_endpoint", noise.c.workspace, noise.c.endpoint)
 
 commands = Table(
     "commands",
