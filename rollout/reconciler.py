@@ -13,6 +13,7 @@ import structlog
 
 from rollout.analysis.cells import ERROR_CLASSES, Cell, merge, reasons
 from rollout.analysis.exhibits import Exhibit, Recorder
+from rollout.analysis.noise import learned
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
@@ -140,12 +141,17 @@ class Reconciler:
         stage = stage_of(rollout, now)
         if stage is None or rollout.phase in NEVER_JUDGED:
             return None, None, None
-        before = rollout.judgement or begin(rollout.policy, alpha=error_budget(rollout))
-        begun = before if rollout.judgement is None else None
         series = [self._series(source, rollout, stage, now) for source in rollout.policy.expert.evidence]
+        before = rollout.judgement or self._begin(rollout, series)
+        begun = before if rollout.judgement is None else None
         exhibit = self.recorder.exhibit(rollout.id, at=now, stage=stage, series=series, begun=begun)
         after, verdict = self.judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
         return after, verdict, exhibit
+
+    def _begin(self, rollout: Rollout, series: Sequence[Series]) -> Judgement:
+        """With the noise that this endpoint has shown before."""
+        taus = learned(rollout.policy, self.store.noise(rollout.ref), series)
+        return begin(rollout.policy, alpha=error_budget(rollout), taus=taus)
 
     def _series(self, source: Source, rollout: Rollout, stage: Stage, now: datetime) -> Series:
         stable, candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()

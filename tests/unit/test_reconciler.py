@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from rollout.analysis.cells import Cell
+from rollout.analysis.noise import learned, spread
 from rollout.analysis.verdict import Judgement, Reason, Verdict
 from rollout.collector import Collector
 from rollout.errors import ConflictError, UnavailableError
 from rollout.lifecycle import Phase
+from rollout.lifecycle.lessons import lessons_of
 from rollout.reconciler import _serves, next_look
 from rollout.store import open_store
 from rollout.world import Severity, Split
@@ -85,6 +87,17 @@ def test_a_good_candidate_is_promoted_step_by_step(judged: Site) -> None:
     assert judged.azure.traffic == {"green": 100}
     assert [split.share("green") for _, split in judged.azure.puts] == [5, 25, 95, 100]
     assert judged.azure.notes == ["5 % green; pause first", "25 % green; pause first", "95 % green; pause first", None]
+
+
+def test_a_promoted_rollout_teaches_the_next_one_its_noise(judged: Site) -> None:
+    judged.start()
+    judged.run(minutes=90)
+    first, taught = judged.rollout, judged.store.noise(judged.rollout.ref)
+    assert first.judgement.taus["logs"].keys() == taught["logs"].keys() >= {"error_rate", "latency_p95"}
+    assert taught["logs"]["latency_p95"] == [lessons_of(first)["logs"]["latency_p95"]]
+
+    said = learned(judged.policy, taught, [])
+    assert said["logs"]["latency_p95"] == spread(taught["logs"]["latency_p95"])
 
 
 def test_a_bad_candidate_is_rolled_back_and_explained(judged: Site) -> None:
