@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from rollout.analysis.cells import Cell
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.noise import Lessons
+from rollout.analysis.terms import Source
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import (
     Alert,
@@ -114,8 +115,11 @@ class Snapshots(Protocol):
     def fresh(self, ref: EndpointRef, *, deployments: bool) -> Snapshot:
         """Look now. Raises UnavailableError, ThrottledError or RefusedError."""
 
-    def trouble(self, ref: EndpointRef) -> str | None:
-        """Why this endpoint's data cannot be read at present, in a sentence; None if it can."""
+    def trouble(self, ref: EndpointRef, *, source: Source = "logs") -> str | None:
+        """Why this endpoint, or its data of this source, cannot be read at present, in a sentence; None if it can."""
+
+    def blind(self, ref: EndpointRef) -> Sequence[str]:
+        """Why checks of the policy's own cannot be read at present, a sentence each; they blind nothing else."""
 
 
 class Telemetry(Protocol):
@@ -198,6 +202,9 @@ class Probes(Protocol):
 
     def trial(self, rollout_id: str) -> Trial | None:
         """How the sample requests were answered before the start; None while that is not known."""
+
+    def trouble(self, rollout_id: str) -> str | None:
+        """Why no probes can be sent at present, in a sentence; None if they can."""
 
 
 # --- The store -----------------------------------------------------------------------------------------------------

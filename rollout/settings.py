@@ -107,13 +107,13 @@ def _region(value: str) -> str:
 
 
 class Workspace(Model):
-    """An Azure ML workspace, and the Log Analytics workspace that its endpoints log to."""
+    """An Azure ML workspace, and the Log Analytics workspace that its endpoints log to, if they do."""
 
     subscription_id: Guid = Field(examples=[_GUID])
     resource_group: Annotated[str, AfterValidator(_azure_name)] = Field(examples=["rg-food"])
     workspace_name: Annotated[str, AfterValidator(_azure_name)] = Field(examples=["mlw-food"])
     region: Annotated[str, AfterValidator(_region)] = Field(examples=["westeurope"])
-    log_workspace: Guid = Field(examples=[_GUID])  # the customer id of the Log Analytics workspace
+    log_workspace: Guid | None = Field(default=None, examples=[_GUID])  # the customer id; None: only metrics are read
     metrics: Literal["batch", "none"] = "batch"
 
 

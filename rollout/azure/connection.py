@@ -116,7 +116,7 @@ def _logs(
 
     client = LogsQueryClient(identity, endpoint=cloud.logs, audience=cloud.logs_audience, **cloud.options())
     undo.callback(client.close)
-    ids = {workspace.log_workspace for workspace in workspaces.values()}
+    ids = {workspace.log_workspace for workspace in workspaces.values() if workspace.log_workspace is not None}
     return {each: AzureLogs(client, log_workspace=each, calls=calls) for each in ids}
 
 

@@ -9,21 +9,22 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from threading import Lock
 
-from rollout.collector.sources import SourceStatus, WorkspaceSources, remembering
+from rollout.analysis.checks import sources_of
+from rollout.analysis.terms import Source
+from rollout.collector.counting import Counting, Wanted
+from rollout.collector.sources import SourceStatus, WorkspaceSources, measures, remembering
+from rollout.collector.windows import minute_of, note_recheck, window
 from rollout.errors import RefusedError
+from rollout.lifecycle import Rollout
 from rollout.ports import Clock, Listing, Reading, Store, Telemetry
 from rollout.world import EndpointRef, EndpointState, Snapshot
 
-#: How long before a rollout's first look cells are wanted: the judge compares with stable's hour before.
-HISTORY_MINUTES = 75
 #: A minute closes this long after its end: at first, at least and at most (Azure's rows take 3 to 20 minutes).
 FIRST_LAG, LEAST_LAG, MOST_LAG = timedelta(minutes=10), timedelta(minutes=3), timedelta(minutes=20)
 #: Metrics settle within three minutes, so their lag is not learned.
 METRICS_LAG = timedelta(minutes=3)
 #: The lag is learned from the last reads, from this many at least, with this much on top.
 LAG_LEAST, LAG_MARGIN = 5, timedelta(seconds=60)
-#: Now and then a wider window is read again, to count what came late.
-RECHECK_EVERY, RECHECK_MINUTES = timedelta(minutes=5), 30
 
 
 class Collector:
@@ -46,6 +47,7 @@ class Collector:
         self._snapshots: dict[EndpointRef, Snapshot] = {}
         self._broken: dict[EndpointRef, str] = {}
         self._status: dict[tuple[str, Hashable], SourceStatus] = {}
+        self._counting = Counting(store=store, clock=clock)
         self._turn = 0
         self._lock = Lock()
 
@@ -132,29 +134,58 @@ class Collector:
                 self._snapshots[_folded(ref)] = snapshot
 
     def _active(self, workspace: str) -> list[EndpointRef]:
-        found = {rollout.ref for rollout in self._store.rollouts(active_only=True, limit=10_000)}
-        return sorted(ref for ref in found if ref.workspace == workspace)
+        return sorted({rollout.ref for rollout in self._rollouts(workspace)})
+
+    def _rollouts(self, workspace: str) -> list[Rollout]:
+        found = self._store.rollouts(active_only=True, limit=10_000)
+        return [rollout for rollout in found if rollout.ref.workspace == workspace]
 
     # --- cells -----------------------------------------------------------------------------------------------------
 
-    def read(self, source: str, key: Hashable) -> None:
-        """Read the cells of every endpoint with an active rollout that this source knows. Raises what the port raises."""
+    def read(self, source: Source, key: Hashable) -> None:
+        """Read the cells of every endpoint with an active rollout that is judged by them. Raises what the port raises."""
         status = self._status_of(source, key)
         now = self._clock.now()
         if status.slowed(now):
             return
-        found = self._resource_ids(source, key)
+        found = self._judged_by(source, key)
         if not found:
             return
-        start, end = self._window(source, status, [ref for _, ref in found], now)
+        lag = self.lag(source, key)
+        start, end = window(self._store, status, [rollout.ref for _, rollout in found], now=now, lag=lag)
         telemetry = self._telemetry(source, key)
+        endpoints = sorted({resource_id for resource_id, _ in found})
+        measured = {resource_id for resource_id, rollout in found if measures(source, rollout.policy)}
         with remembering(status, self._clock):
-            reading = telemetry.read(sorted({resource_id for resource_id, _ in found}), start=start, end=end)
+            reading = telemetry.read(endpoints, start=start, end=end, measured=measured)
         if reading.arrived is not None:
             status.arrivals.append(reading.arrived)
-        if start <= end - RECHECK_MINUTES:
-            status.rechecked_at = now
+        note_recheck(status, start, end, now)
         self._put(source, status, found, reading, now)
+
+    def count(self, key: Hashable) -> None:
+        """Run the policies' own checks of the rollouts whose logs are under this key. Raises what the first one met."""
+        wanted = [
+            Wanted(
+                ref=rollout.ref,
+                resource_id=resource_id,
+                checks=rollout.policy.checks.custom,
+                deployments=frozenset(self._deployments(rollout.ref)),
+            )
+            for resource_id, rollout in self._judged_by("custom", key)
+        ]
+        if not wanted:
+            return
+        logs = next(one.logs for one in self._sources.values() if one.logs is not None and one.logs_key == key)
+        changed, errors = self._counting.read(key, logs, wanted, lag=self.lag("logs", key))
+        if changed:
+            self._on_change(changed)
+        if errors:
+            raise errors[0]
+
+    def _deployments(self, ref: EndpointRef) -> Iterable[str]:
+        snapshot = self.latest(ref)
+        return snapshot.deployments or () if snapshot else ()
 
     def lag(self, source: str, key: Hashable) -> timedelta:
         """How long after its end a minute of this source closes."""
@@ -171,17 +202,17 @@ class Collector:
         self,
         source: str,
         status: SourceStatus,
-        found: Sequence[tuple[str, EndpointRef]],
+        found: Sequence[tuple[str, Rollout]],
         reading: Reading,
         now: datetime,
     ) -> None:
-        closed_before = _minute(now - self.lag(source, status.key))
+        closed_before = minute_of(now - self.lag(source, status.key))
         changed = [
-            ref
-            for resource_id, ref in found
+            rollout.ref
+            for resource_id, rollout in found
             if self._store.put_cells(
                 source,
-                ref,
+                rollout.ref,
                 {name.casefold(): cells for name, cells in reading.cells.get(resource_id, {}).items()},
                 window=(reading.start, reading.end),
                 closed_before=closed_before,
@@ -191,27 +222,14 @@ class Collector:
         if changed:
             self._on_change(changed)
 
-    def _window(self, source: str, status: SourceStatus, refs: Sequence[EndpointRef], now: datetime) -> tuple[int, int]:
-        """The minutes to read: those still open, more after a gap or at a recheck, and an hour for a new rollout."""
-        end = _minute(now) + 1
-        open_minutes = int(self.lag(source, status.key) / timedelta(minutes=1)) + 3
-        start = end - open_minutes
-        if status.rechecked_at is None or now - status.rechecked_at >= RECHECK_EVERY:
-            start = min(start, end - RECHECK_MINUTES)
-        for ref in refs:
-            read_at = self._store.cells(source, ref, start=end, end=end).read_at
-            wanted = end - HISTORY_MINUTES if read_at is None else _minute(read_at) - open_minutes
-            start = min(start, max(wanted, end - HISTORY_MINUTES))
-        return start, end
-
-    def _resource_ids(self, source: str, key: Hashable) -> list[tuple[str, EndpointRef]]:
-        """The endpoints with an active rollout that this source knows: resource id, lower case, and reference."""
-        found: list[tuple[str, EndpointRef]] = []
+    def _judged_by(self, source: Source, key: Hashable) -> list[tuple[str, Rollout]]:
+        """The active rollouts that are judged by this source: the endpoint's resource id, lower case, and the rollout."""
+        found: list[tuple[str, Rollout]] = []
         for workspace, sources in self._sources.items():
-            for ref in self._active(workspace) if sources.key(source) == key else ():
-                snapshot = self.latest(ref)
-                if snapshot is not None and snapshot.endpoint is not None:
-                    found.append((snapshot.endpoint.resource_id.lower(), ref))
+            for rollout in self._rollouts(workspace) if sources.key(source) == key else ():
+                snapshot = self.latest(rollout.ref)
+                if snapshot is not None and snapshot.endpoint is not None and source in sources_of(rollout.policy):
+                    found.append((snapshot.endpoint.resource_id.lower(), rollout))
         return found
 
     def _telemetry(self, source: str, key: Hashable) -> Telemetry:
@@ -224,26 +242,29 @@ class Collector:
     # --- how it is doing -------------------------------------------------------------------------------------------
 
     def status(self) -> Sequence[SourceStatus]:
-        """Every source that was asked so far."""
-        return tuple(self._status.values())
+        """Every source that was asked so far, and the policies' own checks."""
+        return (*self._status.values(), *self._counting.status())
 
-    def trouble(self, ref: EndpointRef) -> str | None:
-        """Why this endpoint's data cannot be read at present, in a sentence; None if it can."""
+    def trouble(self, ref: EndpointRef, *, source: Source = "logs") -> str | None:
+        """Why this endpoint, or its data of this source, cannot be read at present, in a sentence; None if it can."""
         sources, now = self._sources.get(ref.workspace), self._clock.now()
         if sources is None:
             return _not_in_settings(ref)
-        if sources.logs is None:
-            return (
-                f"workspace {ref.workspace} has no log_workspace in the settings, and promotion is decided on its logs"
-            )
+        missing = sources.missing(source)
+        if missing:
+            return missing
         if _folded(ref) in self._broken:
             return f"endpoint {ref.name} cannot be read: {self._broken[_folded(ref)]}"
-        for source, key in (("endpoints", ref.workspace), ("logs", sources.logs_key)):
-            status = self._status.get((source, key))
+        for name, key in (("endpoints", ref.workspace), (source, sources.key(source))):
+            status = self._status.get((name, key))
             told = status.trouble(now) if status else None
             if told:
                 return told
-        return None
+        return next(iter(self.blind(ref)), None) if source == "custom" else None
+
+    def blind(self, ref: EndpointRef) -> Sequence[str]:
+        """Why checks of this rollout's policy cannot be read at present, a sentence each."""
+        return tuple(self._counting.blind(ref).values())
 
     def _status_of(self, source: str, key: Hashable) -> SourceStatus:
         with self._lock:
@@ -252,10 +273,6 @@ class Collector:
 
 def _not_in_settings(ref: EndpointRef) -> str:
     return f"workspace {ref.workspace} is not in the settings: add it, and restart the daemon"
-
-
-def _minute(moment: datetime) -> int:
-    return int(moment.timestamp() // 60)
 
 
 def _folded(ref: EndpointRef) -> EndpointRef:

@@ -8,8 +8,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from rollout.analysis.cells import REPORTED
 from rollout.errors import RefusedError, RolloutError, ThrottledError
-from rollout.ports import Clock, Endpoints, Telemetry
+from rollout.policy import Policy
+from rollout.ports import Clock, Endpoints, Logs, Telemetry
 
 #: The lag is learned from this many last reads.
 LAG_MEMORY = 30
@@ -26,17 +28,39 @@ class WorkspaceSources:
     workspace: str
     endpoints: Endpoints
     logs_key: Hashable | None = None
-    logs: Telemetry | None = None
+    logs: Logs | None = None
     metrics_key: Hashable | None = None
     metrics: Telemetry | None = None
 
     def key(self, source: str) -> Hashable | None:
-        """The key of this workspace's logs or metrics."""
-        return self.logs_key if source == "logs" else self.metrics_key
+        """The key of this workspace's logs (which a policy's own checks are read from, too) or metrics."""
+        return {"logs": self.logs_key, "custom": self.logs_key, "metrics": self.metrics_key}.get(source)
+
+    def missing(self, source: str) -> str | None:
+        """Why this workspace has no such source, in a sentence; None if it has."""
+        if source in {"logs", "custom"} and self.logs is None:
+            what = "promotion is decided on its logs" if source == "logs" else "the policy's own checks read its logs"
+            return f"workspace {self.workspace} has no log_workspace in the settings, and {what}"
+        if source == "metrics" and self.metrics is None:
+            return (
+                f"workspace {self.workspace} reads no metrics (`metrics: none` in the settings), and this policy is judged "
+                "by them alone"
+            )
+        return None
 
     def telemetry(self, source: str) -> Telemetry | None:
         """This workspace's logs or metrics."""
         return self.logs if source == "logs" else self.metrics
+
+
+def measures(source: str, policy: Policy) -> bool:
+    """Whether this policy is judged by what the source measures beside its requests.
+
+    Reported latencies are of use only where no log tells the durations.
+    """
+    if source == "logs":
+        return policy.checks.answer_size is not None
+    return "logs" not in policy.expert.evidence and any(name in REPORTED for name in policy.checks.active())
 
 
 @dataclass(kw_only=True)

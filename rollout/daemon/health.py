@@ -15,12 +15,16 @@ from rollout.ports import Clock, Store
 HANGS_AFTER = 30.0
 #: A source counts as silent after this many of its intervals, and at least this long; on the daemon's clock.
 SILENT_AFTER, SILENT_AT_LEAST = 4, timedelta(seconds=60)
+OWN_CHECKS = "custom"
 #: Owns no lease: giving "all its leases" back is a write that changes nothing.
 NOBODY = "health"
 
 
 class DaemonHealth:
-    """Reasons why not, gathered from the daemon's parts."""
+    """Reasons why not, gathered from the daemon's parts.
+
+    A policy's own check that fails is not among them: it is its rollout's trouble, and told there.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class DaemonHealth:
 
     def _silent_sources(self) -> list[str]:
         now = self._clock.now()
-        found = list(self._sources())
+        found = [status for status in self._sources() if status.source != OWN_CHECKS]
         reasons = [reason for status in found if (reason := self._silence(status, now))]
         if not any(status.source == "endpoints" for status in found):
             reasons.append("Azure has not been asked yet.")

@@ -5,7 +5,7 @@ was opened is closed in the reverse order, also when a later part cannot be made
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -146,7 +146,7 @@ class _Builder:
             workspace=name,
             endpoints=self._azure.endpoints[name],
             logs_key=workspace.log_workspace,
-            logs=self._azure.logs.get(workspace.log_workspace),
+            logs=self._azure.logs.get(workspace.log_workspace or ""),
             metrics_key=place if metrics else None,
             metrics=metrics,
         )
@@ -184,7 +184,8 @@ class _Builder:
 
     def _start_job(self, sources: WorkspaceSources) -> Job:
         """Looks at a workspace, then at its data; run when it is hurried only."""
-        keys = [("endpoints", sources.workspace), ("logs", sources.logs_key), ("metrics", sources.metrics_key)]
+        keys: list[tuple[str, Hashable]] = [("endpoints", sources.workspace)]
+        keys += [(source, sources.key(source)) for source in ("logs", "custom", "metrics")]
         polls = [self._polls[key] for key in keys if key in self._polls]
 
         def look() -> None:
@@ -209,6 +210,8 @@ class _Builder:
                 key,
                 self._poll(f"Reading the logs of {key}", _call(collector.read, "logs", key), polling.logs),
             )
+            work = _call(collector.count, key)
+            yield "custom", key, self._poll(f"Running the policies' own checks on {key}", work, polling.logs)
         for key in {source.metrics_key for source in self._sources if source.metrics}:
             work = _call(collector.read, "metrics", key)
             yield "metrics", key, self._poll(f"Reading the metrics of {_told(key)}", work, polling.metrics)
@@ -265,7 +268,7 @@ class _World:
 
     def _told(self, status: SourceStatus) -> Mapping[str, Any]:
         waits: datetime | None = status.not_before
-        lag = None if status.source == "endpoints" else self._collector.lag(status.source, status.key)
+        lag = self._collector.lag(status.source, status.key) if status.source in {"logs", "metrics"} else None
         return {
             "source": status.source,
             "key": _told(status.key),

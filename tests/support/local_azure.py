@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from rollout.analysis.cells import Cell, bucket
 from rollout.errors import ConflictError, RefusedError, ThrottledError, UnavailableError
-from rollout.ports import Listing, Reading
+from rollout.ports import Counted, CountQuery, Listing, Reading
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, Faults
 from rollout.sandbox.resources import Actor, Asset, Deployment, Endpoint, Timings
@@ -283,7 +283,8 @@ def _deployment(found: Deployment) -> DeploymentState:
 class LocalLogs:
     """The traffic log of one endpoint: `per_minute` requests, split as the endpoint was, `lag` minutes late.
 
-    `bad` is the share of each deployment's answers that are errors; `silent` hides every row.
+    `bad` is the share of each deployment's answers that are errors; `silent` hides every row. `own` is what the policy's
+    own checks count, or the error that they meet, by name.
     """
 
     azure: LocalAzure
@@ -295,6 +296,9 @@ class LocalLogs:
     error: Exception | None = None
     asked: list[tuple[Sequence[str], int, int]] = field(default_factory=list)
     minutes: dict[int, dict[str, Cell]] = field(default_factory=dict)
+    own: dict[str, Sequence[Counted] | Exception] = field(default_factory=dict)
+    counted: list[tuple[CountQuery, int, int]] = field(default_factory=list)
+    measured: list[Collection[str]] = field(default_factory=list)
 
     def pass_minute(self) -> None:
         """The minute that has just ended is in the log."""
@@ -314,6 +318,7 @@ class LocalLogs:
     def read(self, endpoints: Sequence[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
         """What has arrived by now; there are no measures."""
         self.asked.append((endpoints, start, end))
+        self.measured.append(measured)
         if self.error is not None:
             raise self.error
         newest = int(self.azure.clock.now().timestamp() // 60) - self.lag
@@ -323,3 +328,11 @@ class LocalLogs:
             for name, cell in self.minutes.get(minute, {}).items():
                 cells.setdefault(name, {})[minute] = cell
         return Reading(cells={endpoints[0]: cells}, start=start, end=end, arrived=self.arrived)
+
+    def count(self, query: CountQuery, *, start: int, end: int) -> Sequence[Counted]:
+        """What the query of this check counts."""
+        self.counted.append((query, start, end))
+        found = self.own.get(query.check, ())
+        if isinstance(found, Exception):
+            raise found
+        return [row for row in found if start <= row.minute < end]

@@ -1,7 +1,7 @@
 """The collector: windows, closing, waking, troubles; on a real store and the sandbox's model of Azure."""
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,66 +9,14 @@ import pytest
 from rollout.analysis.cells import Cell
 from rollout.collector import Collector, WorkspaceSources
 from rollout.errors import RefusedError, RolloutError, ThrottledError, UnavailableError
-from rollout.lifecycle import new_rollout
 from rollout.ports import Reading
 from rollout.sandbox.seed import endpoint_body
-from rollout.store import SqlStore, open_store
 from rollout.world import EndpointRef
-from tests.support.lives import REF, policy
-from tests.support.local_azure import BOB, LocalAzure, LocalLogs
+from tests.support.collecting import Scene
+from tests.support.lives import REF
+from tests.support.local_azure import BOB
 
 MINUTE = timedelta(minutes=1)
-
-
-class Scene:
-    """A collector of one workspace, with an active rollout, and what it woke."""
-
-    def __init__(self, folder: Path, *, lag: timedelta | None = None) -> None:
-        self.azure = LocalAzure()
-        self.azure.begin()
-        self.logs = LocalLogs(self.azure)
-        self.metrics = LocalLogs(self.azure, lag=1)
-        self.store: SqlStore = open_store(f"sqlite:///{folder / 'rollout.db'}", exclusive=True)
-        self.woken: list[EndpointRef] = []
-        self.collector = self.make(lag=lag)
-        self.begin(REF)
-
-    def make(self, *, lag: timedelta | None = None, **changes: object) -> Collector:
-        given = {"logs_key": "la", "logs": self.logs, "metrics_key": "west", "metrics": self.metrics} | changes
-        source = WorkspaceSources(workspace="prod", endpoints=self.azure, **given)  # type: ignore[arg-type]
-        return Collector(
-            store=self.store, clock=self.azure.clock, sources=[source], on_change=self.woken.extend, lag=lag
-        )
-
-    def begin(self, ref: EndpointRef) -> None:
-        rollout, events = new_rollout(
-            rollout_id=f"r-{ref.workspace}-{ref.name}",
-            ref=ref,
-            policy=policy(),
-            candidate=None,
-            by="ana",
-            now=self.now,
-        )
-        self.store.create(rollout, events, ())
-
-    @property
-    def now(self) -> datetime:
-        return self.azure.clock.now()
-
-    @property
-    def minute(self) -> int:
-        return int(self.now.timestamp() // 60)
-
-    def history(self, minutes: int = 120) -> None:
-        """So many minutes of traffic lie behind us."""
-        for minute in range(self.minute - minutes, self.minute):
-            self.logs.note(minute)
-            self.metrics.note(minute)
-
-    def stored(self, source: str = "logs", *, minutes: int = 200) -> dict[int, Cell]:
-        return dict(
-            self.store.cells(source, REF, start=self.minute - minutes, end=self.minute + 1).cells.get("blue", {})
-        )
 
 
 @pytest.fixture
@@ -261,7 +209,7 @@ def test_two_workspaces_of_the_settings_that_are_one_in_azure_both_get_their_cel
 
 def test_deployments_are_stored_case_folded(scene: Scene) -> None:
     class Loud:
-        def read(self, endpoints: list[str], *, start: int, end: int) -> Reading:
+        def read(self, endpoints: list[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
             cell = Cell(histograms={"ok": {1: 1}})
             return Reading(cells={endpoints[0]: {"BLUE": {start: cell}}}, start=start, end=end)
 
