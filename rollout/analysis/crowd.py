@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from rollout.analysis import decision, findings, guards
 from rollout.analysis.bounds import surely_above
+from rollout.analysis.criteria import Criteria
 from rollout.analysis.engine import Array, Mask, Processes, likelihood
-from rollout.analysis.fold import RECENT_BLOCKS, Criteria
+from rollout.analysis.fold import RECENT_BLOCKS
 
 Numbers = NDArray[np.int64]
 

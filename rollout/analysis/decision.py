@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout.analysis import guards
-from rollout.analysis.findings import Key, Look
+from rollout.analysis.checks import Check
+from rollout.analysis.findings import Harm, Key, Look, harm_of
 from rollout.analysis.judgement import CheckState
 from rollout.analysis.terms import Action, Reason, Series, Stage
 from rollout.policy import Policy
@@ -20,6 +21,7 @@ OVER, RESUME = 20.0, 0.7  # suspicion and E below which a suspicion is over
 UNDISPUTED = 1.0  # E below which a step can pass early
 DOUBT = 5.0  # E from which time alone does not pass a step
 OVERWHELMING = 1e6  # E that fails at once
+HARMFUL = 1.0  # E from which requests count as harmed by the candidate
 RETREAT_LEAST = 8  # minutes of retreat before evidence fails …
 OWN_BLOCKS = 3  # … with so many blocks of its own, …
 PERSISTS = 0.7  # … as likely, at least, under a fault as at the margin: a burst that passed is no fault
@@ -45,6 +47,7 @@ class Case:
     threshold: float
     resumed_at: float
     now: int
+    failed_pairs: int = 0  # probes in a row, up to now, of which only the candidate's was bad
 
     @property
     def proof(self) -> float:
@@ -59,7 +62,9 @@ class Case:
 
     @property
     def sized(self) -> bool:
-        """These are the first minutes of the first step, at a share sized down from its own."""
+        """These are the first minutes of the first step, at a share sized down from its own (never what people set)."""
+        if self.policy.mode == "observe":
+            return False
         first, last = self.policy.steps[0].traffic, 100 - self.policy.holdback
         return self.stage.step == 0 and self.stage.retreated_since is None and self.stage.traffic < min(first, last)
 
@@ -70,10 +75,32 @@ class Case:
 
     @property
     def comparable(self) -> bool:
-        """Every latency check knows what slow is."""
+        """Every latency check knows what slow is, and every own check has counted something in this step."""
+        return not self.unknown
+
+    @property
+    def unknown(self) -> tuple[Check, ...]:
+        """The checks that promotion is decided on and that could not compare yet."""
         states = self.deciding.closed.checks
-        latency = [check.name for check in self.deciding.criteria.checks if check.quantile is not None]
-        return all(states.get(name, CheckState()).bar is not None for name in latency)
+        found = [(check, states.get(check.name, CheckState())) for check in self.deciding.criteria.checks]
+        return tuple(
+            check
+            for check, known in found
+            if (check.quantile is not None and known.bar is None) or (check.measure is not None and not known.step.n)
+        )
+
+    @property
+    def crashed(self) -> tuple[Key, ...]:
+        """The check that fails for the probes that only stable answered, if so many did in a row."""
+        if self.failed_pairs < guards.CRASHED_PAIRS:
+            return ()
+        known = [look.criteria for look in self.looks if look.criteria.source == "probes"]
+        return tuple(("probes", check.name) for one in known for check in one.checks if check.name == "error_rate")
+
+    @property
+    def harm(self) -> Harm:
+        """What the candidate has surely done to the callers, as the source shows it that shows the most."""
+        return max((harm_of(look, self.culprits) for look in self.looks), key=lambda one: one.surely, default=Harm())
 
     @property
     def suspicion(self) -> float:
@@ -116,12 +143,15 @@ def decide(case: Case) -> Ruling:
 
 
 def _fail(case: Case) -> Ruling | None:
-    broken = _first(case, hard=True)
+    broken = case.crashed or _first(case, hard=True)
     if broken:
         return Ruling(action="fail", reason=Reason.HARD_GUARD, marked=broken)
     above = _first(case, hard=False)
     if above:
         return Ruling(action="fail", reason=Reason.MAXIMUM, marked=above)
+    budget = case.policy.expert.harm_budget
+    if budget is not None and case.evidence >= HARMFUL and case.harm.surely > budget:
+        return Ruling(action="fail", reason=Reason.HARM, marked=case.marked)
     if not any(look.total() >= case.threshold and _may_fail(case, look) for look in case.looks):
         return None
     return Ruling(action="fail", reason=Reason.REGRESSION, marked=case.culprits)
@@ -137,12 +167,18 @@ def _may_fail(case: Case, look: Look) -> bool:
 
 
 def _persists(case: Case, look: Look) -> bool:
-    """The minutes since the retreat do not dispute what is blamed, in any source that shows enough of them."""
+    """The minutes since the retreat do not dispute what is blamed, in any source that shows enough of them.
+
+    Sources that show the same requests are heard together; probes and own checks speak of others.
+    """
+    same = guards.LIVE if look.criteria.source in guards.LIVE else frozenset({look.criteria.source})
     for check in look.blamed():
         heard = [
             other.says(check)
             for other in case.looks
-            if check.name in other.criteria.weights and other.seen.step_blocks >= OWN_BLOCKS
+            if other.criteria.source in same
+            and check.name in other.criteria.weights
+            and other.seen.step_blocks >= OWN_BLOCKS
         ]
         if heard and min(heard) >= PERSISTS:
             return True
@@ -152,7 +188,7 @@ def _persists(case: Case, look: Look) -> bool:
 def _first(case: Case, *, hard: bool) -> tuple[Key, ...]:
     """The first check that trips the hard guard, or that is above its maximum while stable is not."""
     for look in case.looks:
-        for check in look.criteria.checks:
+        for check in look.criteria.checks if hard else look.criteria.bounded:
             state = look.seen.checks.get(check.name, CheckState())
             blocks = look.seen.step_blocks
             above = guards.above_maximum(state, check, blocks) and not guards.stable_above_maximum(state, check)
@@ -194,7 +230,7 @@ def _hold(case: Case) -> Ruling | None:
 
 def _both_above(case: Case) -> tuple[Reason, str] | None:
     for look in case.looks:
-        for check in look.criteria.checks:
+        for check in look.criteria.bounded:
             state = look.seen.checks.get(check.name, CheckState())
             if guards.above_maximum(state, check, look.seen.step_blocks):
                 return Reason.MAXIMUM, f"both deployments are above the allowed maximum of {check.label}"

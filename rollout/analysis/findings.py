@@ -5,13 +5,15 @@ The rule: a finding reports, it does not decide; its action only marks which che
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from math import sqrt
+from typing import NamedTuple
 
 from rollout.analysis import sentences
-from rollout.analysis.bounds import highest_growth, highest_increase
+from rollout.analysis.bounds import Z, highest_growth, highest_increase
 from rollout.analysis.cells import Histogram, Ranked
 from rollout.analysis.checks import Check
+from rollout.analysis.criteria import Criteria
 from rollout.analysis.evidence import Counts, Process, likelihood
-from rollout.analysis.fold import Criteria
 from rollout.analysis.judgement import CheckState, SourceState
 from rollout.analysis.terms import Action, Finding, Rate, Source
 
@@ -41,7 +43,7 @@ class Look:
 
     def blamed(self) -> list[Check]:
         """The checks that carry the evidence."""
-        loud = LOUD * max(self.part(check) for check in self.criteria.checks)
+        loud = LOUD * max((self.part(check) for check in self.criteria.checks), default=0.0)
         return [check for check in self.criteria.checks if self.part(check) >= loud]
 
     def says(self, check: Check) -> float:
@@ -89,23 +91,37 @@ def suspects(looks: Collection[Look]) -> dict[Key, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def findings_of(
-    look: Look, *, seen: bool, marked: Collection[Key], action: Action, proof: float
-) -> tuple[Finding, ...]:
-    """The findings of one source; `marked` checks carry the verdict's action; proven means N >= `proof`."""
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """How a verdict marks its findings: `marked` checks carry `action`; proven means N >= `proof`."""
+
+    marked: Collection[Key]
+    action: Action
+    proof: float
+    threshold: float  # E that fails
+
+    def of(self, look: Look, check: Check) -> Action:
+        """What this check's finding is marked with."""
+        if check.dry_run:
+            return "hold"
+        if self.action != "pass" and (look.criteria.source, check.name) in self.marked:
+            return self.action
+        proven = check.weighed and look.not_worse(check) >= self.proof
+        return "pass" if proven or self.action == "pass" else "hold"
+
+
+def findings_of(look: Look, *, seen: bool, marks: Marks) -> tuple[Finding, ...]:
+    """The findings of one source, `seen` with its open minutes."""
     state = look.seen if seen else look.closed
     found = []
-    for check in look.criteria.checks:
-        proven = look.not_worse(check) >= proof
-        mine: Action = action if (look.criteria.source, check.name) in marked else "hold"
-        if mine == "hold" and (proven or action == "pass"):
-            mine = "pass"
-        finding = _finding(look, check, state, mine)
-        found.append(replace(finding, sentence=sentences.capital(sentences.of_check(finding, proof))))
+    for check in look.criteria.everything:
+        finding = (_bound if check.reported else _weighed)(look, check, state, marks.of(look, check))
+        told = sentences.of_check(finding, marks.proof, marks.threshold)
+        found.append(replace(finding, sentence=sentences.capital(told)))
     return tuple(found)
 
 
-def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
+def _weighed(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
     known = state.checks.get(check.name, CheckState())
     baseline, candidate, compatible = _rates(check, *shown_by(check, state, action))
     return Finding(
@@ -118,12 +134,42 @@ def _finding(look: Look, check: Check, state: SourceState, action: Action) -> Fi
         maximum=check.maximum,
         bar=known.bar,
         evidence=look.evidence(check),
-        weight=look.criteria.weights[check.name],
+        weight=look.criteria.weights.get(check.name, 0.0),
         not_worse=look.not_worse(check),
         compatible=compatible,
         action=action,
         sentence="",
+        role="dry_run" if check.dry_run else "evidence",
     )
+
+
+def _bound(look: Look, check: Check, state: SourceState, action: Action) -> Finding:
+    """Of quantiles that Azure reported: no counts, so no evidence."""
+    name = check.measure or ""
+    decides = check.maximum is not None and not check.dry_run
+    return Finding(
+        check=check.name,
+        source=look.criteria.source,
+        unit="ms",
+        baseline=middle(state.baseline_measures.get(name, {})),
+        candidate=middle(state.candidate_measures.get(name, {})),
+        margin=check.increase,
+        maximum=check.maximum,
+        bar=None,
+        evidence=1.0,
+        weight=0.0,
+        not_worse=1.0,
+        compatible=None,
+        action=action if decides else "hold",
+        sentence="",
+        role="bound" if decides else "dry_run",
+    )
+
+
+def middle(histogram: Histogram) -> Rate:
+    """The median of what was measured, and of how much."""
+    known = Ranked(histogram)
+    return Rate(bad=0.0, n=known.total, value=known.quantile(0.5))
 
 
 Shown = tuple[Counts, Histogram, Histogram]  # counts, and the durations of stable and of the candidate
@@ -155,17 +201,37 @@ def _share(bad: float, n: float) -> Rate:
     return Rate(bad=bad, n=n, value=bad / n if n else None)
 
 
-def harmed(looks: Collection[Look], marked: Collection[Key]) -> float:
-    """Excess bad requests of the candidate over the rollout, beyond stable's rate in the same minutes.
+class Harm(NamedTuple):
+    """Bad requests of the candidate beyond stable's rate, and their variance (0 where nobody asks for it)."""
+
+    excess: float = 0.0
+    variance: float = 0.0
+
+    @property
+    def surely(self) -> float:
+        """So many at least, 95 % one-sided."""
+        return self.excess - Z * sqrt(self.variance)
+
+
+def harm_of(look: Look, marked: Collection[Key]) -> Harm:
+    """What the candidate has done to the callers over the rollout, as this source shows it, beyond stable's rate.
 
     Errors and client errors are different requests and add up; slow answers count where latency carries the verdict,
-    once however many quantiles are checked. Sources show the same requests: the largest sum counts.
+    once however many quantiles are checked; what own checks count may be the same requests, so only the worst counts.
+    Probes are nobody's requests.
     """
-    sums = [0.0]
-    for look in looks:
-        excess = {name: state.excess for name, state in look.seen.checks.items()}
-        latency = {check.name for check in look.criteria.checks if check.quantile is not None}
-        blamed = {name for source, name in marked if source == look.criteria.source}
-        slow = [excess[name] for name in latency & blamed & excess.keys()]
-        sums.append(sum(excess[name] for name in excess.keys() - latency) + max(slow, default=0.0))
-    return max(sums)
+    source = look.criteria.source
+    states = {check: look.seen.checks.get(check.name, CheckState()) for check in look.criteria.checks}
+    found = {check: Harm(state.excess, state.spread) for check, state in states.items()}
+    if source == "probes":
+        return Harm()
+    if source == "custom":
+        return max(found.values(), default=Harm())
+    slow = [found[check] for check in found if check.quantile is not None and (source, check.name) in marked]
+    bad = [harm for check, harm in found.items() if check.quantile is None] + [max(slow, default=Harm())]
+    return Harm(sum(harm.excess for harm in bad), sum(harm.variance for harm in bad))
+
+
+def harmed(looks: Collection[Look], marked: Collection[Key]) -> float:
+    """The excess of the source that shows the most: sources show the same requests."""
+    return max((harm_of(look, marked).excess for look in looks), default=0.0)

@@ -9,50 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rollout.analysis.cells import Cell, Histogram
-from rollout.analysis.checks import Check, answered, checks_of, durations, source_weights, weights
-from rollout.analysis.evidence import NOTHING, Counts, Tuning, planned
+from rollout.analysis.checks import Check, answered, durations
+from rollout.analysis.criteria import Criteria
+from rollout.analysis.evidence import NOTHING, Counts
 from rollout.analysis.judgement import CheckState, SourceState
-from rollout.analysis.terms import Series, Source, Stage
-from rollout.policy import Policy
+from rollout.analysis.terms import Series, Stage
 
 HOUR = 60
 RECENT_BLOCKS = 5
 LATE_WINDOW = 30  # minutes in which late rows are looked for
 ANEW_FROM = 50  # percent: from this share on, each step shows "not worse" anew, for faults that come with load
+REPORTED_BLOCKS = 10  # of a step, in which reported quantiles are held against `max`
+HALF_BAD_LEAST = 0.25  # the increase that the hard guard sees at least: half bad, and less than a quarter of stable's
 USUAL_REQUESTS = 100  # requests of the hour before that make "usual" known
-
-
-@dataclass(frozen=True, kw_only=True)
-class Criteria:
-    """What a policy asks of one source: fixed for the rollout."""
-
-    source: Source
-    weight: float  # the source's part of alpha
-    checks: tuple[Check, ...]
-    weights: Mapping[str, float]  # each check's part of the source's evidence
-    tuning: Tuning  # caps and horizon, the same for all checks
-    tunings: Mapping[str, Tuning]  # … and with each check's own `tau`
-
-
-def criteria_of(policy: Policy, taus: Mapping[str, Mapping[str, float]] | None = None) -> dict[Source, Criteria]:
-    """By source, in the policy's order; the first of them that is `logs`, else the first, decides promotion.
-
-    `taus` is what the judgement knows (see `Judgement.taus`).
-    """
-    minutes = round(sum(step.bake.total_seconds() for step in policy.steps) / 60)
-    tuning = planned(minutes, may_retreat=policy.when.suspicion == "retreat")
-    found = {}
-    for source, weight in source_weights(policy).items():
-        checks, known = checks_of(policy, source), (taus or {}).get(source, {})
-        found[source] = Criteria(
-            source=source,
-            weight=weight,
-            checks=checks,
-            weights=weights(checks),
-            tuning=tuning,
-            tunings={check.name: tuning._replace(tau=known.get(check.name, tuning.tau)) for check in checks},
-        )
-    return found
 
 
 def advance(state: SourceState, series: Series, stage: Stage, criteria: Criteria) -> tuple[SourceState, SourceState]:
@@ -83,7 +52,10 @@ def compared(series: Series, stage: Stage) -> Mapping[int, Cell]:
     shifted = {
         minute: last_hour[(minute - stage.since) % len(last_hour)]
         for minute in series.candidate
-        if last_hour and minute >= stage.since and (until is None or minute < until)
+        if last_hour and minute >= stage.since
+        if until is None
+        or minute < until
+        or minute not in series.baseline  # a share that is cut gives stable some again
     }
     own = {m: cell for m, cell in series.baseline.items() if m < stage.since or (until is not None and m >= until)}
     return {**own, **shifted}
@@ -93,7 +65,10 @@ def _entered(state: SourceState, stage: Stage) -> SourceState:
     """Begin the step's counts anew where the stage is another one than before."""
     if (state.step, state.since) == (stage.step, stage.since):
         return state
-    checks = {name: check._replace(step=NOTHING, over=NOTHING, worst=NOTHING) for name, check in state.checks.items()}
+    checks = {
+        name: check._replace(step=NOTHING, over=NOTHING, worst=NOTHING, reported=())
+        for name, check in state.checks.items()
+    }
     prove_from = state.prove_from
     if state.step != stage.step and stage.traffic >= ANEW_FROM:
         prove_from = stage.since
@@ -110,6 +85,8 @@ def _entered(state: SourceState, stage: Stage) -> SourceState:
         step_candidate=0,
         baseline_durations={},
         candidate_durations={},
+        baseline_measures={},
+        candidate_measures={},
         quiet_minutes=0,
         quiet_requests=0,
     )
@@ -176,14 +153,20 @@ class _Fold:
             check.name: self._check(
                 checks[check.name], check, minute, (baseline, candidate), prove=minute >= state.prove_from
             )
-            for check in self.criteria.checks
+            for check in self.criteria.everything
         }
         changes: dict[str, object] = {"blocks": state.blocks + 1, "checks": folded}
         if here:
             changes["step_blocks"] = state.step_blocks + 1
             changes["baseline_durations"] = _added(state.baseline_durations, answered(baseline))
             changes["candidate_durations"] = _added(state.candidate_durations, answered(candidate))
+            if self.criteria.measures:
+                changes["baseline_measures"] = self._measured(state.baseline_measures, baseline)
+                changes["candidate_measures"] = self._measured(state.candidate_measures, candidate)
         return changes
+
+    def _measured(self, before: Mapping[str, Histogram], cell: Cell) -> Mapping[str, Histogram]:
+        return {name: _added(before.get(name, {}), cell.measure(name)) for name in self.criteria.measures}
 
     def _check(
         self, state: CheckState, check: Check, minute: int, cells: tuple[Cell, Cell], *, prove: bool
@@ -191,14 +174,14 @@ class _Fold:
         counts = check.counts(*cells, state.bar)
         over = check.over(*cells) if minute >= self.stage.since else None
         if over is not None:
-            state = _over(state, over, check.limit or 0.0)
+            state = _over(state, over, check)
         if counts is None:
             return state
         tuning = self.criteria.tunings[check.name]
         process = state.process.after(counts, check.margin, tuning, minute=minute, prove=prove)
         run = NOTHING if process.run_start == minute else state.run
         z, m, x, n = counts
-        half_bad = check.quantile is None and n >= 20 and x >= 0.5 * n and z < 0.25 * m
+        half_bad = n >= 20 and x >= 0.5 * n and z < 0.25 * m and _guarded(check)
         theirs, ours = state.run_baseline, state.run_candidate
         if check.quantile is not None:
             theirs, ours = answered(cells[0]), answered(cells[1])
@@ -213,15 +196,25 @@ class _Fold:
             run_baseline=theirs,
             run_candidate=ours,
             half_bad=state.half_bad + 1 if half_bad else 0,
+            spread=state.spread + self._spread(state, check, counts) if self.criteria.harm_budget else 0.0,
         )
+
+    def _spread(self, state: CheckState, check: Check, counts: Counts) -> float:
+        """The variance of this block's excess x - n z/m: of both counts, and of the noise between minutes."""
+        z, m, x, n = counts
+        expected = n * z / m
+        noise = state.process.noise.tau(self.criteria.tunings[check.name].tau) * expected
+        return x + expected * n / m + noise * noise
 
     def _with_bars(self, state: SourceState, minute: int) -> dict[str, CheckState]:
         """The states of all checks, with the bars and usual shares that minutes before this one could set."""
         checks = dict(state.checks)
         if not checks:
-            checks = {check.name: self._usual(CheckState(), check) for check in self.criteria.checks}
+            checks = {check.name: self._usual(CheckState(), check) for check in self.criteria.everything}
         barless = [
-            check for check in self.criteria.checks if check.quantile is not None and checks[check.name].bar is None
+            check
+            for check in self.criteria.everything
+            if check.quantile is not None and not check.reported and checks[check.name].bar is None
         ]
         if barless:
             known = self._stable_before(minute)
@@ -245,7 +238,15 @@ class _Fold:
         return durations([*self.series.history.values(), *own])
 
 
-def _over(state: CheckState, over: Counts, limit: float) -> CheckState:
+def _guarded(check: Check) -> bool:
+    """Half of the requests bad is beyond what the check allows: latency allows no share, own checks may allow much."""
+    return check.quantile is None and (check.measure is None or check.increase < HALF_BAD_LEAST)
+
+
+def _over(state: CheckState, over: Counts, check: Check) -> CheckState:
+    if check.reported:
+        return state._replace(reported=(*state.reported, over)[-REPORTED_BLOCKS:])
+    limit = check.limit or 0.0
     excess, worst = over.x - limit * over.n, state.worst.x - limit * state.worst.n
     return state._replace(over=state.over.plus(over), worst=over if excess > worst else state.worst)
 

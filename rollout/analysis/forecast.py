@@ -13,8 +13,8 @@ from math import exp, log, sqrt
 
 from rollout.analysis.cells import Histogram, quantile, slower, timed
 from rollout.analysis.checks import Check
+from rollout.analysis.criteria import Criteria
 from rollout.analysis.evidence import CAUTIOUS_BLOCKS, CAUTIOUS_CAP, FROM_START, MILD, WORSE, Margin, Tuning
-from rollout.analysis.fold import Criteria
 from rollout.analysis.profile import Profile
 
 METRICS_LAG = 3  # minutes after which a minute of the metrics closes

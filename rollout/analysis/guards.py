@@ -4,18 +4,21 @@ The rule: a guard looks at what was taken in and answers with None or with one s
 No data is never a pass, and no traffic is not no data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 
 from rollout.analysis import sentences
 from rollout.analysis.bounds import surely_above
 from rollout.analysis.cells import Cell
 from rollout.analysis.checks import Check
+from rollout.analysis.criteria import Criteria
 from rollout.analysis.evidence import NOTHING, Counts
-from rollout.analysis.fold import HOUR, Criteria
+from rollout.analysis.fold import HOUR
 from rollout.analysis.judgement import CheckState, SourceState
-from rollout.analysis.terms import Reason, Series, Stage
+from rollout.analysis.terms import Reason, Series, Source, Stage
 
+LIVE: frozenset[Source] = frozenset({"logs", "metrics"})  # sources that show live requests, which follow the split
+CRASHED_PAIRS = 10  # probes in a row of which only the candidate's was bad
 HARD_BLOCKS = 2  # blocks in a row with half of the candidate's requests bad
 MAXIMUM_BLOCKS = 3  # blocks of a step before an absolute bound can fail it
 UNREAD_MINUTES = 10  # a source that was not read for longer says nothing
@@ -25,6 +28,9 @@ ROUTED_REQUESTS = 20.0  # requests the candidate should have had before their ab
 QUIET_MINUTES = 15  # … or minutes without one, however few were expected
 SPLIT_MINUTES = 3  # of a step, before its split is looked at
 SPLIT_Z, SPLIT_SPREAD = 4.0, 0.15  # chance, and the sd of the log-odds of a real split around the one asked for
+SHOWN_BY: Mapping[Source, str] = {
+    "custom": "queries of the policy's own checks"
+}  # sources in words, where not as they are
 WORSE_FACTOR, WORSE_POINTS = 2.0, 0.01  # "got worse": surely above twice the usual share and a point
 UNEVEN = 2.0  # requests per instance this far apart: latency is compared under unequal load
 
@@ -35,7 +41,12 @@ def hard_guard(state: CheckState) -> bool:
 
 
 def above_maximum(state: CheckState, check: Check, blocks: int) -> bool:
-    """The candidate's rate or quantile over the step is surely (95 %) above `max`, also without its worst minute."""
+    """The candidate's rate or quantile over the step is surely (95 %) above `max`, also without its worst minute.
+
+    Where only quantiles are reported: in three of the step's last blocks at least, and in more than half of them.
+    """
+    if check.reported:
+        return _often([block.x > 0.0 for block in state.reported])
     limit = check.limit
     if limit is None or blocks < MAXIMUM_BLOCKS:
         return False
@@ -45,7 +56,13 @@ def above_maximum(state: CheckState, check: Check, blocks: int) -> bool:
 
 def stable_above_maximum(state: CheckState, check: Check) -> bool:
     """Stable is above `max` in the same minutes."""
+    if check.reported:
+        return not _often([block.x > 0.0 and block.z == 0.0 for block in state.reported])
     return state.over.z > (check.limit or 0.0) * state.over.m
+
+
+def _often(above: Sequence[bool]) -> bool:
+    return sum(above) >= MAXIMUM_BLOCKS and sum(above) > len(above) / 2
 
 
 def no_data(series: Series | None, stage: Stage, now: int, source: str) -> str | None:
@@ -81,6 +98,13 @@ def no_traffic(state: SourceState, stage: Stage) -> str | None:
         f"no traffic: the candidate got no request in {state.quiet_minutes} min ({least} expected at "
         f"{stage.traffic} %, while stable got {sentences.number(state.quiet_requests)})"
     )
+
+
+def _unanswered(state: SourceState) -> str | None:
+    """Probes go to both deployments alike: those of one alone are a fault of the prober."""
+    if state.quiet_minutes < SILENT_MINUTES:
+        return None
+    return f"no data: the probes show stable alone for {state.quiet_minutes} min"
 
 
 def split_mismatch(state: SourceState, stage: Stage) -> str | None:
@@ -124,10 +148,14 @@ def _total(blocks: tuple[Counts, ...]) -> Counts:
     return total
 
 
-def uneven_load(state: SourceState, stage: Stage) -> str | None:
+def uneven_load(state: SourceState, stage: Stage, source: Source) -> str | None:
     """Requests per instance differ so much that latency is compared under unequal load."""
     pair = stage.instances
-    if pair is None or not (pair.baseline and pair.candidate and state.step_baseline and state.step_candidate):
+    if (
+        pair is None
+        or source not in LIVE
+        or not (pair.baseline and pair.candidate and state.step_baseline and state.step_candidate)
+    ):
         return None
     ratio = (state.step_candidate / pair.candidate) / (state.step_baseline / pair.baseline)
     if 1.0 / UNEVEN <= ratio <= UNEVEN:
@@ -139,14 +167,18 @@ def hold(
     series: Series | None, state: SourceState, stage: Stage, criteria: Criteria, now: int
 ) -> tuple[Reason, str] | None:
     """The first reason, if any, why this look cannot pass a step."""
-    blind = no_data(series, stage, now, criteria.source)
+    blind = no_data(series, stage, now, SHOWN_BY.get(criteria.source, criteria.source))
     if blind:
         return Reason.NO_DATA, blind
-    if stage.retreated_since is None:
+    if criteria.source == "probes":
+        unanswered = _unanswered(state)
+        if unanswered:
+            return Reason.NO_DATA, unanswered
+    elif stage.retreated_since is None:
         idle = no_traffic(state, stage)
         if idle:
             return Reason.NO_TRAFFIC, idle
-        off = split_mismatch(state, stage)
+        off = split_mismatch(state, stage) if criteria.source in LIVE else None
         if off:
             return Reason.SPLIT, off
     shared = shared_incident(state, criteria)

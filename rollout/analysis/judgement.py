@@ -32,6 +32,8 @@ class CheckState(NamedTuple):
     run_baseline: Mapping[int, int] | None = None  # latency: the durations in them
     run_candidate: Mapping[int, int] | None = None
     half_bad: int = 0  # blocks in a row in which half of the candidate's requests were bad
+    spread: float = 0.0  # the variance of `excess`, where the policy has a harm budget
+    reported: tuple[Counts, ...] = ()  # of reported quantiles: this step's last blocks, 1 where one is above `max`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class SourceState:
     step_candidate: int = 0
     baseline_durations: Mapping[int, int] = field(default_factory=dict)  # this step's good answers
     candidate_durations: Mapping[int, int] = field(default_factory=dict)
+    baseline_measures: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # this step's, as far as asked for
+    candidate_measures: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     latest: int = -1  # the last minute with any rows
     quiet_minutes: int = 0  # in a row in which stable had requests and the candidate none
     quiet_requests: int = 0  # stable's requests in them

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from rollout.analysis.checks import Check, durations
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.evidence import RESIDUAL_MAX, TAU_MAX, TAU_MIN, Noise
-from rollout.analysis.fold import criteria_of
 from rollout.analysis.judgement import Judgement
 from rollout.analysis.terms import Series
 from rollout.policy import Policy

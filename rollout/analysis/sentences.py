@@ -4,11 +4,12 @@ The rule: candidate first, then stable; every rate comes with its counts; thousa
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rollout.analysis.terms import Finding, Rate
 
 THIN_SPACE = "\u2009"
-_LABELS = {"error_rate": "errors", "client_errors": "client errors"}
+_LABELS = {"error_rate": "errors", "client_errors": "client errors", "answer_size": "answer size"}
 
 
 def number(value: float) -> str:
@@ -46,14 +47,31 @@ def increase(finding: Finding, value: float) -> str:
 
 
 def value(rate: Rate, unit: str) -> str:
-    """`6.8 %` or `84 ms`."""
+    """`6.8 %`, `84 ms` or `412 B`."""
     if rate.value is None:
         return "unknown"
+    if unit == "bytes":
+        return size(rate.value)
     return percent(rate.value) if unit == "share" else f"{number(rate.value)} ms"
 
 
+def size(value: float) -> str:
+    """`412 B`, `1.4 kB`, `23 MB`: of 1 000 bytes each."""
+    for unit in ("B", "kB"):
+        if value < 999.5:
+            return f"{value:.2g} {unit}" if value < 9.95 and unit != "B" else f"{number(value)} {unit}"
+        value /= 1000.0
+    return f"{value:.2g} MB" if value < 9.95 else f"{number(value)} MB"
+
+
+def seconds(value: timedelta) -> str:
+    """`4 s`, `250 ms`."""
+    found = value.total_seconds()
+    return f"{found:g} s" if found >= 1.0 else f"{1000.0 * found:g} ms"
+
+
 def label(check: str) -> str:
-    """`errors`, `client errors`, `p95`."""
+    """`errors`, `client errors`, `p95`; an own check's name as it is."""
     return _LABELS.get(check, check.removeprefix("latency_"))
 
 
@@ -61,7 +79,7 @@ def comparison(finding: Finding) -> str:
     """`errors 0.31 % vs 0.29 % (15 of 4 812 vs 42 of 14 390)`, `p95 84 ms vs 86 ms`."""
     candidate, baseline = finding.candidate, finding.baseline
     both = f"{label(finding.check)} {value(candidate, finding.unit)} vs {value(baseline, finding.unit)}"
-    if finding.unit == "ms":
+    if finding.unit != "share":
         return both
     return (
         f"{both} ({number(candidate.bad)} of {number(candidate.n)} vs {number(baseline.bad)} of {number(baseline.n)})"
@@ -95,21 +113,45 @@ def _seen(finding: Finding) -> str:
     return name if finding.compatible is None else f"{name} (sees from +{increase(finding, finding.compatible)} up)"
 
 
-def of_check(finding: Finding, proof: float) -> str:
-    """One check's own sentence, as a line of a table or list."""
+def of_check(finding: Finding, proof: float, threshold: float) -> str:
+    """One check's own sentence, as a line of a table or list; it would fail at `threshold`."""
     if not finding.candidate.n and not finding.baseline.n:
-        return f"{label(finding.check)}: no requests yet"
+        return f"{label(finding.check)}: {'dry run, ' if finding.role == 'dry_run' else ''}{_nothing(finding)}"
     told = comparison(finding)
-    if finding.unit == "ms" and finding.bar is None:
-        return f"{told}: not comparable yet, too little is known of stable's latency"
+    if finding.role == "dry_run":
+        loud = finding.evidence >= threshold
+        return f"{told}: dry run, {_worse(finding) if loud else _apart(finding, proof)}"
+    if finding.role == "bound":
+        return f"{told}: {_against_maximum(finding)}"
     if finding.action in {"fail", "retreat"}:
-        allowed = increase(finding, finding.margin)
-        return f"{told}: worse than the +{allowed} allowed (evidence {evidence(finding.evidence)})"
+        return f"{told}: {_worse(finding)}"
+    return f"{told}: {_apart(finding, proof)}"
+
+
+def _nothing(finding: Finding) -> str:
+    return "nothing was counted yet" if finding.source == "custom" else "no requests yet"
+
+
+def _worse(finding: Finding) -> str:
+    return f"worse than the +{increase(finding, finding.margin)} allowed (evidence {evidence(finding.evidence)})"
+
+
+def _apart(finding: Finding, proof: float) -> str:
+    """What is known where nothing speaks against the candidate."""
+    if finding.unit == "ms" and finding.bar is None:
+        if finding.source == "metrics":
+            return "Azure's metrics give no counts to judge latency with"
+        return "not comparable yet, too little is known of stable's latency"
     if finding.not_worse >= proof:
-        return f"{told}: proven not worse"
+        return "proven not worse"
     if finding.compatible is None:
-        return f"{told}: too few requests to say"
-    return f"{told}: not proven; sees from +{increase(finding, finding.compatible)} up"
+        return "too few requests to say"
+    return f"not proven; sees from +{increase(finding, finding.compatible)} up"
+
+
+def _against_maximum(finding: Finding) -> str:
+    most = f"the maximum of {number(finding.maximum or 0.0)} ms, as Azure reported"
+    return f"above {most}" if finding.action == "fail" else f"held against {most}"
 
 
 def capital(text: str) -> str:

@@ -13,7 +13,8 @@ from rollout.analysis.terms import Finding, Reason
 
 def told(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
     """The sentence of a verdict."""
-    mine = [finding for finding in findings if finding.source == case.deciding.criteria.source]
+    source = case.deciding.criteria.source
+    mine = [finding for finding in findings if finding.source == source and finding.role == "evidence"]
     accused = [finding for key in ruling.marked for finding in findings if (finding.source, finding.check) == key]
     if ruling.action == "pass":
         return _passed(case, ruling, mine)
@@ -25,6 +26,8 @@ def told(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
 
 
 def _step(case: Case) -> str:
+    if case.policy.mode == "observe":
+        return f"This split ({case.stage.traffic} %)"
     where = f"step {case.stage.step + 1} of {len(case.policy.steps)}"
     return f"The first minutes of {where}" if case.sized else sentences.capital(where)
 
@@ -40,6 +43,10 @@ def _passed(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
 
 def _accused(case: Case, ruling: Ruling, accused: Sequence[Finding]) -> str:
     first = accused[0]
+    if ruling.reason is Reason.HARD_GUARD and case.crashed:
+        return _crashed(case)
+    if ruling.reason is Reason.HARM:
+        return _harmful(case, first)
     if ruling.reason is Reason.HARD_GUARD:
         return f"The candidate failed: half of its requests or more were bad two minutes in a row, {_numbers(first)}."
     if ruling.reason is Reason.MAXIMUM:
@@ -49,6 +56,25 @@ def _accused(case: Case, ruling: Ruling, accused: Sequence[Finding]) -> str:
     suspicion = f"suspicion {sentences.evidence(case.suspicion)}"
     against = sentences.accusation(first, case.evidence, case.threshold, beside=f"{suspicion}, ")
     return f"The candidate is under suspicion: {against}."
+
+
+def _crashed(case: Case) -> str:
+    probes = case.policy.probes
+    limit = f"within {sentences.seconds(probes.timeout)}" if probes else "in time"
+    return (
+        f"The candidate failed: {case.failed_pairs} probes in a row got no good answer {limit}, while stable answered "
+        "each of them."
+    )
+
+
+def _harmful(case: Case, first: Finding) -> str:
+    budget = sentences.number(case.policy.expert.harm_budget or 0)
+    harm = case.harm
+    return (
+        f"The candidate failed: about {sentences.number(harm.excess)} bad requests beyond stable's rate (at least "
+        f"{sentences.number(harm.surely)}), above the harm budget of {budget}; {_numbers(first)}, evidence "
+        f"{sentences.evidence(case.evidence)}."
+    )
 
 
 def _numbers(finding: Finding) -> str:
@@ -76,9 +102,16 @@ def _held(case: Case, ruling: Ruling, findings: Sequence[Finding]) -> str:
             f"requests wanted on the candidate{_more(case.deciding.seen.step_candidate - state.step_candidate)}"
         ),
         Reason.DOUBT: f"is held in doubt: evidence {sentences.evidence(case.evidence)} against the candidate",
-        Reason.NOT_COMPARABLE: "is held: too few timed requests of stable to compare latency with",
+        Reason.NOT_COMPARABLE: f"is held: {_unknown(case)}",
     }.get(ruling.reason, "is retreated, under suspicion")
     return f"{_step(case)} {why}: {numbers}."
+
+
+def _unknown(case: Case) -> str:
+    own = [check.label for check in case.unknown if check.quantile is None]
+    if own:
+        return f"nothing was counted yet on both deployments by {', '.join(own)}"
+    return "too few timed requests of stable to compare latency with"
 
 
 def _more(count: int) -> str:

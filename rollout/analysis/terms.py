@@ -74,16 +74,23 @@ class Reason(StrEnum):
     RECOVERED = "recovered"  # hold, only while retreated: the suspicion is over, go back to the step's share
     SUSPICION = "suspicion"  # retreat, or stay retreated
     REGRESSION = "regression"  # fail: E >= 1/alpha
-    HARD_GUARD = "hard_guard"  # fail: half of the candidate's requests are bad, two blocks in a row
+    HARD_GUARD = "hard_guard"  # fail: half of the candidate's requests bad two blocks in a row, or all its probes
+    HARM = "harm_budget"  # fail: more requests harmed than the policy allows
     MAXIMUM = "maximum"  # fail (or hold, where stable is above it too): above the policy's `max`
+
+
+#: How a finding takes part: its evidence decides; only its `max` does (reported quantiles); it reports and decides
+#: nothing; it is told to people and decides nothing.
+Role = Literal["evidence", "bound", "dry_run", "alert"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """What one deployment showed for one check in this step.
 
-    `value` is the share of bad requests (0 to 1), or for a latency check its quantile in ms; None where n is 0.
-    For a latency check `bad` counts the requests slower than this deployment's bar.
+    `value` is the share of bad requests (0 to 1), for a latency check its quantile in ms, for the size of answers their
+    median in bytes; None where n is 0. For a latency check `bad` counts the requests slower than this deployment's bar.
+    Of quantiles that Azure reported, n is the number of minutes, and `value` the median of them.
     """
 
     bad: float
@@ -95,12 +102,12 @@ class Rate:
 class Finding:
     """What one check saw in one source."""
 
-    check: str  # error_rate, client_errors, latency_p50, latency_p95, latency_p99
+    check: str  # error_rate, client_errors, latency_p50, latency_p95, latency_p99, answer_size, or the name of an own check
     source: Source
-    unit: Literal["share", "ms"]
+    unit: Literal["share", "ms", "bytes"]
     baseline: Rate
     candidate: Rate
-    margin: float  # the increase allowed: 0.005 = 0.5 points of requests; for latency 0.25 = 25 %
+    margin: float  # the increase allowed: 0.005 = 0.5 points of requests; for latency 0.25 = 25 %, for sizes 1.0 = × 2
     maximum: float | None  # the policy's `max`: a share, or ms
     bar: float | None  # latency: stable's quantile before the rollout in ms, what "slow" is measured against
     evidence: float  # E of this check alone: 1 says nothing, large speaks against the candidate
@@ -109,6 +116,8 @@ class Finding:
     compatible: float | None  # the largest increase still compatible with the data (95 %): in points, latency relative
     action: Action
     sentence: str
+    role: Role = "evidence"
+    alert: bool = False  # people should hear of it, though it decides nothing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,14 @@ The order: absolute bounds, evidence, suspicion, "is there anything sound to jud
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from rollout.analysis.answers import answer_size
+from rollout.analysis.checks import deciding_source
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.decision import Case, Ruling, decide
-from rollout.analysis.findings import Look, combined, culprits, findings_of, harmed, process_of, suspects
-from rollout.analysis.fold import advance, criteria_of
-from rollout.analysis.guards import uneven_load
+from rollout.analysis.findings import Look, Marks, combined, culprits, findings_of, harmed, process_of, suspects
+from rollout.analysis.fold import advance
 from rollout.analysis.judgement import Judgement, SourceState
+from rollout.analysis.notes import notes_of
 from rollout.analysis.telling import told
 from rollout.analysis.terms import Action, Finding, Pair, Rate, Reason, Series, Source, Stage, Verdict
 from rollout.policy import Policy
@@ -50,8 +53,8 @@ def judge(
 ) -> tuple[Judgement, Verdict]:
     """Take in what is new and say what to do. `now` is a minute since the epoch.
 
-    Sources that the policy does not ask for are left out; one that is missing shows nothing. Logs decide promotion
-    (the first source named, where the policy does without logs); every source may fail, retreat or hold.
+    Sources that the policy does not ask for are left out; one that is missing shows nothing. One of them decides
+    promotion (`checks.deciding_source`); every source may fail or retreat.
     """
     case = case_of(judgement, policy=policy, stage=stage, series=series, now=now)
     known = {one.source for one in series}
@@ -71,7 +74,8 @@ def case_of(judgement: Judgement, *, policy: Policy, stage: Stage, series: Seque
         if source in by_source:
             closed, seen = advance(closed, by_source[source], stage, criteria)
         looks.append(Look(criteria=criteria, closed=closed, seen=seen))
-    deciding = next((look for look in looks if look.criteria.source == "logs"), looks[0])
+    decides = deciding_source(policy)
+    deciding = next(look for look in looks if look.criteria.source == decides)
     return Case(
         policy=policy,
         stage=stage,
@@ -84,18 +88,14 @@ def case_of(judgement: Judgement, *, policy: Policy, stage: Stage, series: Seque
         threshold=1.0 / judgement.alpha,
         resumed_at=judgement.resumed_at,
         now=now,
+        failed_pairs=by_source["probes"].failed_pairs if "probes" in by_source else 0,
     )
 
 
 def _verdict(case: Case, ruling: Ruling) -> Verdict:
     seen = ruling.action != "pass"
     state = case.deciding.seen if seen else case.deciding.closed
-    findings = [
-        finding
-        for look in case.looks
-        for finding in findings_of(look, seen=seen, marked=ruling.marked, action=ruling.action, proof=case.proof)
-    ]
-    uneven = uneven_load(state, case.stage)
+    findings = _findings(case, ruling, seen=seen)
     return Verdict(
         action=ruling.action,
         reason=ruling.reason,
@@ -109,8 +109,17 @@ def _verdict(case: Case, ruling: Ruling) -> Verdict:
         harmed=max(0.0, harmed(case.looks, ruling.marked)),
         suspicion=case.suspicion,
         late=sum(look.closed.late for look in case.looks),
-        notes=tuple(note for note in (uneven, _blind_comparison(case)) if note),
+        notes=tuple(notes_of(case, state, findings)),
     )
+
+
+def _findings(case: Case, ruling: Ruling, *, seen: bool) -> list[Finding]:
+    marks = Marks(marked=ruling.marked, action=ruling.action, proof=case.proof, threshold=case.threshold)
+    found = [finding for look in case.looks for finding in findings_of(look, seen=seen, marks=marks)]
+    sizes = case.policy.checks.answer_size
+    if sizes is not None:
+        found += [answer_size(sizes, look, seen=seen) for look in case.looks if look.criteria.source == "logs"]
+    return found
 
 
 def _first_bad(case: Case, ruling: Ruling) -> int | None:
@@ -121,11 +130,3 @@ def _first_bad(case: Case, ruling: Ruling) -> int | None:
                 if (look.criteria.source, check.name) == (source, name):
                     return process_of(look.seen, check).fault_since()
     return None
-
-
-def _blind_comparison(case: Case) -> str | None:
-    if case.stage.holdback or case.stage.traffic < 100:
-        return None
-    return (
-        "Nothing is held back on stable: compared with the last hour that stable answered, not with the same minutes."
-    )

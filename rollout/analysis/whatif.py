@@ -12,8 +12,8 @@ from typing import TypeVar
 from rollout.analysis import sentences
 from rollout.analysis.altered import Change, altered, fewer_bad, more_bad, taken
 from rollout.analysis.checks import Check
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.decision import Case, Ruling, decide
-from rollout.analysis.fold import criteria_of
 from rollout.analysis.replay import Judged
 from rollout.analysis.terms import Finding, Reason
 from rollout.analysis.verdict import case_of

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rollout.analysis.checks import Check
+from rollout.analysis.criteria import weighed
 from rollout.analysis.crowd import Minute, Numbers
 from rollout.analysis.engine import Array
-from rollout.analysis.fold import criteria_of
 from rollout.analysis.forecast import FAULTS, HEALTHY, METRICS_LAG, Fault, bad_shares, slow_share
 from rollout.analysis.profile import Profile
 from rollout.analysis.terms import Source
@@ -106,7 +105,7 @@ def _healthy(outcomes: Outcomes, early: Outcomes) -> Healthy:
 
 def within(policy: Policy, profile: Profile, fault: Fault) -> bool:
     """The fault stays within every check's margin."""
-    for check in checks_in_order(policy):
+    for check in weighed(policy):
         baseline, candidate = bad_shares(check, profile, fault)
         if candidate > check.margin.ratio * baseline + check.margin.allowance:
             return False
@@ -140,8 +139,10 @@ def simulate(
 
 def delays(policy: Policy, profile: Profile) -> dict[Source, Delay]:
     """How late each source shows a minute: the logs when it closes, which is the most careful answer."""
-    found: dict[Source, Delay] = {"logs": Delay(steady=profile.lag, closed=profile.lag)}
-    if "metrics" in policy.expert.evidence and "metrics" in profile.sources:
+    found: dict[Source, Delay] = {}
+    if "logs" in policy.expert.evidence:
+        found["logs"] = Delay(steady=profile.lag, closed=profile.lag)
+    if "metrics" in policy.expert.evidence and ("metrics" in profile.sources or not found):
         found["metrics"] = Delay(steady=METRICS_LAG - 1, closed=METRICS_LAG)
     return found
 
@@ -156,7 +157,7 @@ class Drawn:
     def __init__(
         self, policy: Policy, profile: Profile, faults: Sequence[Fault], kinds: Numbers, rng: np.random.Generator
     ) -> None:
-        checks = checks_in_order(policy)
+        checks = weighed(policy)
         self.profile, self.kinds, self.rng = profile, kinds, rng
         self.per_minute = profile.rate(0)
         shares = np.array([[bad_shares(check, profile, fault) for fault in faults] for check in checks])
@@ -212,9 +213,3 @@ class Drawn:
             bad[row], of[row] = drawn[3 + band :].sum(axis=0), answered
         flat = total.astype(float)
         return Minute(baseline=flat[0], candidate=flat[1], z=bad[:, 0], m=of[:, 0], x=bad[:, 1], n=of[:, 1])
-
-
-def checks_in_order(policy: Policy) -> list[Check]:
-    """The policy's checks as the rehearsal numbers them."""
-    known = {check.name: check for criteria in criteria_of(policy).values() for check in criteria.checks}
-    return [known[name] for name in policy.checks.active()]

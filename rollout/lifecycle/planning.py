@@ -12,7 +12,7 @@ from itertools import groupby
 from math import ceil, floor, log10
 
 from rollout.analysis.checks import IGNORED_MS
-from rollout.analysis.fold import criteria_of
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.forecast import Sight, sight
 from rollout.analysis.profile import Profile
 from rollout.lifecycle.timeline import MINUTE, Stretch, done_at, exposures, timeline

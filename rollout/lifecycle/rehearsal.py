@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
+from rollout.analysis.criteria import criteria_of, weighed
 from rollout.analysis.crowd import Minute, Numbers, Places, Ruled, Terms, Watch, rule
 from rollout.analysis.engine import Array, Mask
-from rollout.analysis.fold import ANEW_FROM, criteria_of
+from rollout.analysis.fold import ANEW_FROM
 from rollout.analysis.terms import Source
 from rollout.lifecycle.moves import RETREAT_PER_MINUTE, SIZED_PER_MINUTE, share_for
 from rollout.lifecycle.splits import step_share
@@ -132,7 +133,7 @@ class _Rehearsal:
         taus: Mapping[Source, Array],
     ) -> None:
         self.policy, self.world, self.delays = policy, world, list(delays.values())
-        names, criteria = list(policy.checks.active()), criteria_of(policy)
+        names, criteria = [check.name for check in weighed(policy)], criteria_of(policy)
         self.rows = [[names.index(check.name) for check in criteria[source].checks] for source in delays]
         self.watches = [
             Watch(

@@ -18,8 +18,9 @@ from time import process_time
 import numpy as np
 
 from rollout.analysis.cells import Cell, bucket
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.crowd import Minute, Places, Watch
-from rollout.analysis.fold import advance, criteria_of
+from rollout.analysis.fold import advance
 from rollout.analysis.judgement import SourceState
 from rollout.analysis.verdict import Series, begin, judge
 from tests.benchmarks.detection.workload import benchmark_policy

@@ -572,7 +572,7 @@ def test_a_judgement_of_the_version_before_is_read() -> None:
 
 
 def test_noise_that_was_learned_before_weighs_the_minutes() -> None:
-    stable, candidate = minutes(GOOD_STABLE, 8), minutes(cell(90, bad=10), 8)
+    stable, candidate = minutes(GOOD_STABLE, 8), minutes(cell(96, bad=4), 8)
     series = logs(stable, candidate, history=HISTORY)
     found = {}
     for tau in (0.1, 0.3, 0.9):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rollout.analysis.fold import criteria_of
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.forecast import FAULTS, HEALTHY, Exposure, Fault, minutes_to_see, sight
 from rollout.analysis.profile import Profile, given
 from rollout.lifecycle.forecast import Drawn, forecast, simulate, within

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from rollout.analysis.criteria import criteria_of
 from rollout.analysis.crowd import Numbers, Watch
 from rollout.analysis.engine import Array
-from rollout.analysis.fold import criteria_of
 from rollout.analysis.terms import Source
 from rollout.lifecycle.rehearsal import Delay, Ended, rehearse
 from rollout.policy import Policy
