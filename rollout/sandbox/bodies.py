@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from rollout.sandbox.assets import DATASTORE_CONTAINER
+from rollout.sandbox.blobs import ACCOUNT, Blobs
 from rollout.sandbox.keys import EndpointToken
 from rollout.sandbox.resources import (
     Asset,
@@ -32,7 +34,6 @@ def moment(value: datetime) -> str:
 
 def workspace_body(identity: Identity, *, created: datetime) -> dict[str, Any]:
     """The workspace itself."""
-    storage = f"{identity.resource_group_id}/providers/Microsoft.Storage/storageAccounts/sandbox"
     return {
         "id": identity.workspace,
         "name": identity.workspace_name,
@@ -49,7 +50,33 @@ def workspace_body(identity: Identity, *, created: datetime) -> dict[str, Any]:
             "discoveryUrl": f"{identity.address}/discovery",
             "mlFlowTrackingUri": f"azureml://{identity.region}.api.azureml.ms/mlflow/v1.0{identity.workspace}",
             "publicNetworkAccess": "Enabled",
-            "storageAccount": storage,
+            "storageAccount": storage_account(identity),
+        },
+    }
+
+
+def storage_account(identity: Identity) -> str:
+    """ARM id of the workspace's storage account."""
+    return f"{identity.resource_group_id}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+
+
+def datastore_body(identity: Identity, name: str, blobs: Blobs) -> dict[str, Any]:
+    """The workspace's blob store."""
+    return {
+        "id": f"{identity.workspace}/datastores/{name}",
+        "name": name,
+        "type": f"{PROVIDER}/workspaces/datastores",
+        "properties": {
+            "datastoreType": "AzureBlob",
+            "accountName": blobs.account,
+            "containerName": DATASTORE_CONTAINER,
+            "endpoint": "core.windows.net",
+            "protocol": "https",
+            "isDefault": True,
+            "serviceDataAccessAuthIdentity": "None",
+            "credentials": {"credentialsType": "Sas"},
+            "properties": {},
+            "tags": {},
         },
     }
 
@@ -72,7 +99,7 @@ def endpoint_body(identity: Identity, endpoint: Endpoint, *, shown: Traffic) -> 
         "swaggerUri": None,
         "traffic": dict(shown),
         "mirrorTraffic": {},
-        "compute": None,
+        "compute": spec.compute,
     }
     return {
         "id": identity.endpoint_id(endpoint.name),
@@ -80,7 +107,7 @@ def endpoint_body(identity: Identity, endpoint: Endpoint, *, shown: Traffic) -> 
         "type": f"{PROVIDER}/workspaces/onlineEndpoints",
         "location": spec.location,
         "tags": dict(spec.tags),
-        "kind": "Managed",
+        "kind": "Managed" if spec.compute is None else "K8S",
         "identity": _identity(identity, spec.identity),
         "systemData": _system(endpoint.system),
         "properties": values,
@@ -91,16 +118,16 @@ def deployment_body(identity: Identity, deployment: Deployment) -> dict[str, Any
     """An online deployment."""
     spec = deployment.spec
     values: dict[str, Any] = {
-        "endpointComputeType": "Managed",
+        "endpointComputeType": spec.kind,
         "model": spec.model,
         "environmentId": spec.environment,
-        "codeConfiguration": {"codeId": spec.code, "scoringScript": spec.scoring_script},
+        "codeConfiguration": {"codeId": spec.code, "scoringScript": spec.scoring_script} if spec.code else None,
         "environmentVariables": dict(spec.environment_variables),
         "description": spec.description,
         "properties": dict(spec.properties),
         "instanceType": spec.instance_type,
         "appInsightsEnabled": spec.app_insights,
-        "scaleSettings": {"scaleType": "Default"},
+        "scaleSettings": dict(spec.scale),
         "requestSettings": {
             "requestTimeout": _duration(spec.request_timeout_ms),
             "maxConcurrentRequestsPerInstance": spec.max_concurrent,
@@ -129,14 +156,18 @@ def asset_body(identity: Identity, asset: Asset) -> dict[str, Any]:
         "properties": {},
         "isArchived": False,
         "isAnonymous": False,
-        "provisioningState": "Succeeded",
     }
     if asset.kind == "models":
-        values |= {"flavors": {}, "modelType": "custom_model", "modelUri": _uri(asset)}
+        kind = "mlflow_model" if asset.is_mlflow else "custom_model"
+        values |= {"modelType": kind, "modelUri": _uri(asset)}
     elif asset.kind == "codes":
         values |= {"codeUri": _uri(asset)}
     else:
         values |= {"osType": "Linux", "environmentType": "UserCreated", "image": "sandbox"}
+    values |= {key: value for key, value in asset.details.items() if value is not None}
+    values["provisioningState"] = "Succeeded"
+    if asset.kind == "models":
+        values["flavors"] = {name: {"data": _texts(flavor)} for name, flavor in asset.flavors.items()}
     body = {
         "id": identity.asset_id(asset.kind, asset.name, asset.version),
         "name": asset.version,
@@ -253,3 +284,7 @@ def _duration(milliseconds: int) -> str:
 
 def _uri(asset: Asset) -> str:
     return f"azureml://datastores/workspaceblobstore/paths/{asset.kind}/{asset.name}/{asset.version}"
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from rollout.sandbox import rules
+from rollout.sandbox import rules, skus, wishes
 from rollout.sandbox.assets import Assets
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.keys import EndpointToken, random_key, random_token
@@ -43,6 +44,9 @@ from rollout.sandbox.resources import (
 
 CONSOLE_LINES = 5_000  # kept per deployment
 TOKENS_KEPT = 1_000
+CLUSTER = "kubernetes"  # the name of the attached cluster
+MLFLOW_SERVER = Path(__file__).parent / "mlflow_server"  # serves models that need no script
+MLFLOW_SCRIPT = "score.py"
 
 
 class Cloud:
@@ -63,6 +67,8 @@ class Cloud:
         self.timings = timings or Timings()
         self.identity = identity or Identity()
         self.assets = Assets(self.identity)
+        self.taken: set[str] = set()  # endpoints of other workspaces of the region, case-folded
+        self.clusters: set[str] = {CLUSTER}
         self.trusted_token: Callable[[str], bool] = _nobody  # of aad_token endpoints
         self._clock = clock
         self._chance = chance
@@ -121,12 +127,13 @@ class Cloud:
     def put_endpoint(self, name: str, body: Mapping[str, Any], *, actor: Actor) -> Operation:
         """Begin to create or update an endpoint. Raises Refusal."""
         self._settle()
-        wish = rules.parse_endpoint(body)
+        wish = wishes.parse_endpoint(body)
         old = self._endpoints.get(name.casefold())
         if old is None:
             self._check_new_endpoint(name)
         elif old.state.busy:
             raise rules.conflict(old.name)
+        self._check_compute(wish, old)
         if old is None or not old.created:
             return self._create_endpoint(name, wish, actor)
         return self._update_endpoint(old, wish, actor)
@@ -134,7 +141,7 @@ class Cloud:
     def patch_endpoint(self, name: str, body: Mapping[str, Any], *, actor: Actor) -> Operation:
         """Begin to change tags and identity of an endpoint, and nothing else. Raises Refusal."""
         old = self.endpoint(name)
-        wish = rules.patched_endpoint(old.spec, body)
+        wish = wishes.patched_endpoint(old.spec, body)
         if old.state.busy:
             raise rules.conflict(old.name)
         return self._update_endpoint(old, wish, actor)
@@ -156,13 +163,14 @@ class Cloud:
     def put_deployment(self, endpoint: str, name: str, body: Mapping[str, Any], *, actor: Actor) -> Operation:
         """Begin to create or update a deployment. Raises Refusal."""
         parent = self.endpoint(endpoint)
-        wish = rules.parse_deployment(body)
+        wish = wishes.parse_deployment(body)
         self.assets.check(wish)
         old = self._deployments[parent.name.casefold()].get(name.casefold())
         if old is not None and old.state.busy:
             raise rules.conflict(parent.name)
         if parent.state.busy or not parent.created:
             raise rules.conflict_deployment(parent.name, parent.state)
+        self._check_machines(parent, name, wish)
         if old is None:
             self._check_new_deployment(parent, name)
         return self._write_deployment(parent.name, name, old, wish=wish, actor=actor)
@@ -225,6 +233,7 @@ class Cloud:
             auth_type=found.spec.auth_mode,
             max_concurrent=chosen.spec.max_concurrent,
             instances=chosen.spec.instances,
+            logged=found.spec.compute is None,
         )
 
     def wanted_servers(self) -> list[WantedServer]:
@@ -261,6 +270,9 @@ class Cloud:
 
     def _check_new_endpoint(self, name: str) -> None:
         rules.check_name(name, "endpoint")
+        if name.casefold() in self.taken:
+            cause = "There is already an endpoint with this name, Endpoint name needs to be unique within a region."
+            raise rules.inference_invalid("", f"{cause} Try some other name.")
         if len(self._endpoints) >= rules.MAX_ENDPOINTS:
             raise rules.invalid(
                 f"The subscription has {rules.MAX_ENDPOINTS} endpoints in this region already.", code="QuotaExceeded"
@@ -272,6 +284,24 @@ class Cloud:
             raise rules.invalid(
                 f"Endpoint {parent.name} has {rules.MAX_DEPLOYMENTS} deployments already.", code="QuotaExceeded"
             )
+
+    def _check_compute(self, wish: EndpointSpec, old: Endpoint | None) -> None:
+        """A Kubernetes endpoint lives on an attached cluster, and stays what it is."""
+        if old is not None and (old.spec.compute or "").casefold() != (wish.compute or "").casefold():
+            raise rules.invalid(f"The compute of endpoint {old.name} cannot be changed.")
+        if old is None and wish.compute is not None and not self._has_cluster(wish.compute):
+            raise rules.invalid(f"Compute '{wish.compute}' is not attached to the workspace.", code="ComputeNotFound")
+
+    def _has_cluster(self, compute: str) -> bool:
+        known = (f"{self.identity.workspace}/computes/{name}".casefold() for name in self.clusters)
+        return compute.casefold() in known
+
+    def _check_machines(self, parent: Endpoint, name: str, wish: DeploymentSpec) -> None:
+        kind = "Managed" if parent.spec.compute is None else "Kubernetes"
+        if wish.kind != kind:
+            raise rules.invalid(f"Endpoint {parent.name} takes deployments of type {kind}, not {wish.kind}.")
+        others = [each.spec for each in self._all_deployments() if (each.endpoint, each.name) != (parent.name, name)]
+        skus.check_quota(wish, others, subscription=self.identity.subscription_id)
 
     # Operations
 
@@ -434,9 +464,9 @@ class Cloud:
             endpoint=deployment.endpoint,
             deployment=deployment.name,
             generation=generation,
-            code_path=code.path if code else None,
-            model_path=model.path if model else None,
-            scoring_script=spec.scoring_script,
+            code_path=code.path if code else MLFLOW_SERVER if spec.code is None else None,
+            model_path=(model.path if spec.code is None else model.mounted) if model else None,
+            scoring_script=spec.scoring_script or MLFLOW_SCRIPT,
             environment_variables=spec.environment_variables,
         )
 

@@ -308,6 +308,7 @@ def _environment(wanted: WantedServer) -> dict[str, str]:
     return {
         **kept,
         "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",  # what was uploaded stays as it was
         "NO_PROXY": "127.0.0.1,localhost",
         "OPENBLAS_NUM_THREADS": "1",  # instances of a deployment share the machine with everything else here
         "OMP_NUM_THREADS": "1",

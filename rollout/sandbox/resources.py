@@ -114,6 +114,10 @@ class Identity:
         """ARM id of one version of a registered asset."""
         return f"{self.workspace}/{kind}/{name}/versions/{version}"
 
+    def registry_id(self, registry: str, kind: AssetKind, name: str, version: str) -> str:
+        """The id of one version of an asset in a registry."""
+        return f"azureml://registries/{registry}/{kind}/{name}/versions/{version}"
+
     def scoring_uri(self, endpoint: str) -> str:
         """Where predictions are asked for. (Azure gives each endpoint a host of its own; loopback has one.)"""
         return f"{self.address}/endpoints/{endpoint}/score"
@@ -148,6 +152,7 @@ class EndpointSpec:
     properties: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
     public_network_access: str = "Enabled"
+    compute: str | None = None  # of a Kubernetes endpoint: the attached cluster's ARM id
     traffic: Traffic = field(default_factory=dict)
 
 
@@ -174,8 +179,9 @@ class DeploymentSpec:
     location: str
     model: str | None
     environment: str | None
-    code: str
-    scoring_script: str
+    code: str | None  # None: an MLflow model, served without
+    scoring_script: str | None
+    kind: Literal["Managed", "Kubernetes"] = "Managed"
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     instance_type: str = "Standard_DS3_v2"
     instances: int = 1
@@ -186,6 +192,7 @@ class DeploymentSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     app_insights: bool = False
+    scale: Mapping[str, Any] = field(default_factory=lambda: {"scaleType": "Default"})
     passed_on: Mapping[str, Any] = field(
         default_factory=dict
     )  # probes and the like: kept and shown, without effect here
@@ -240,7 +247,10 @@ class Operation:
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """One version of a registered model, environment or code asset; `path` is where its files lie, if it has any."""
+    """One version of a registered model, environment or code asset; `path` is where its files lie, if it has any.
+
+    `details`: its properties as a client wrote them; `flavors`: of an MLflow model; `registry`: None is the workspace.
+    """
 
     kind: AssetKind
     name: str
@@ -249,6 +259,24 @@ class Asset:
     description: str | None = None
     created_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    flavors: Mapping[str, Any] = field(default_factory=dict)
+    registry: str | None = None
+
+    @property
+    def is_mlflow(self) -> bool:
+        """A model that describes itself."""
+        return bool(self.flavors)
+
+    @property
+    def mounted(self) -> Path | None:
+        """What `AZUREML_MODEL_DIR` names: the folder around what a client uploaded, as on Azure."""
+        return self.path.parent if self.path is not None and self.details else self.path
+
+    @property
+    def anonymous(self) -> bool:
+        """Made for one deployment, and not listed."""
+        return bool(self.details.get("isAnonymous"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,3 +304,4 @@ class Routed:
     auth_type: str
     max_concurrent: int
     instances: int
+    logged: bool = True  # Kubernetes endpoints have neither a traffic log nor platform metrics

@@ -11,19 +11,24 @@ from typing import Any
 import yaml
 
 from rollout.errors import SettingsError
+from rollout.sandbox.assets import MLMODEL
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.resources import Actor, Asset, AssetKind, Identity, State
 
 SAMPLES = Path(__file__).parent / "samples"
 NAME = "recommender"
 VERSIONS = ("1", "2", "3")
+REGISTRY, MLFLOW_NAME, MLFLOW_VERSIONS = "restaurants", "restaurant-stars", ("1", "2")
 PATIENCE_SECONDS = 30.0  # real time that the first model process has to answer
 LOOK_SECONDS = 0.05
 _KINDS: Mapping[str, AssetKind] = {"model": "models", "environment": "environments", "code": "codes"}
 
 
 def register_samples(cloud: Cloud, *, folder: Path = SAMPLES) -> None:
-    """Register models `recommender:1..3`, their code `recommender-code:1..3`, and `recommender-env:1`."""
+    """Register models `recommender:1..3`, their code `recommender-code:1..3`, and `recommender-env:1`.
+
+    The MLflow models `restaurant-stars:1..2` are in the registry `restaurants`.
+    """
     now = cloud.now()
     cloud.assets.register(Asset(kind="environments", name=f"{NAME}-env", version="1"), now=now)
     for version in VERSIONS:
@@ -33,6 +38,11 @@ def register_samples(cloud: Cloud, *, folder: Path = SAMPLES) -> None:
         cloud.assets.register(
             Asset(kind="models", name=NAME, version=version, path=model if model.exists() else code), now=now
         )
+    for version in MLFLOW_VERSIONS:
+        path = folder / "mlflow" / f"v{version}"
+        flavors = yaml.safe_load((path / MLMODEL).read_text(encoding="utf-8"))["flavors"]
+        mlflow = Asset(kind="models", name=MLFLOW_NAME, version=version, path=path, flavors=flavors, registry=REGISTRY)
+        cloud.assets.register(mlflow, now=now)
 
 
 async def seed_endpoint(cloud: Cloud, *, folder: Path = SAMPLES) -> None:

@@ -26,10 +26,13 @@ from rollout.clock import WallClock
 from rollout.errors import SettingsError
 from rollout.sandbox.aad import Directory
 from rollout.sandbox.admin import Admin
-from rollout.sandbox.arm import Arm, Gate
+from rollout.sandbox.arm import Arm
+from rollout.sandbox.blob_face import BlobFace
+from rollout.sandbox.blobs import Blobs
 from rollout.sandbox.calls import Calls
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import Faults
+from rollout.sandbox.gate import Gate
 from rollout.sandbox.monitor import Monitor
 from rollout.sandbox.resources import Identity, Timings
 from rollout.sandbox.seed import register_samples, seed_endpoint
@@ -42,6 +45,7 @@ HOST = "127.0.0.1"
 MAX_REQUEST_BYTES = 8 * 2**20
 SHUTDOWN_SECONDS = 2.0
 TOKEN_KEY_BYTES = 32
+BLOB_KEY_BYTES = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ async def running(options: Options) -> AsyncIterator[Sandbox]:
     identity = Identity(address=f"https://{HOST}:{bound.getsockname()[1]}")
     clock = WallClock(epoch=time.time(), speed=options.speed)
     cloud, log = _model(options, identity=identity, clock=clock)
+    cloud.assets.blobs = Blobs(folder / "blobs", address=identity.address, secret=secrets.token_hex(BLOB_KEY_BYTES))
     secret = _secret(folder)
     app = build_app(cloud=cloud, log=log, clock=clock, secret=secret, chance=options.chance)
     # handler_cancellation: a client that leaves is noticed at once, as a front end notices it
@@ -111,6 +116,8 @@ def build_app(
     # The control plane answers whatever else lies under /subscriptions/: metrics come before it.
     for face in (directory, monitor, Arm(cloud=cloud, gate=gate), admin, serving):
         app.add_routes(face.routes())
+    if cloud.assets.blobs is not None:
+        app.add_routes(BlobFace(cloud.assets.blobs).routes())
     app.cleanup_ctx.extend((monitor.lifespan, serving.lifespan))
     return app
 

@@ -129,18 +129,23 @@ class Serving:
 
     def _write(self, visit: "_Visit", routed: Routed, outcome: Outcome) -> None:
         row = visit.row(outcome, now=self._clock(), routed=routed)
-        self._append(row)
+        self._append(row, logged=routed.logged)
 
     def _write_refused(self, visit: "_Visit", outcome: Outcome) -> None:
         """A request that was never routed; to an endpoint that is not there it leaves no trace."""
         try:
-            endpoint = self._cloud.endpoint(visit.request.match_info["endpoint"]).name
+            found = self._cloud.endpoint(visit.request.match_info["endpoint"])
         except Refusal:
             return
-        arm_id = self._cloud.identity.endpoint_id(endpoint)
-        self._append(visit.row(outcome, now=self._clock(), endpoint=(endpoint, arm_id)))
+        arm_id = self._cloud.identity.endpoint_id(found.name)
+        row = visit.row(outcome, now=self._clock(), endpoint=(found.name, arm_id))
+        self._append(row, logged=found.spec.compute is None)
 
-    def _append(self, row: TrafficRow) -> None:
+    def _append(self, row: TrafficRow, *, logged: bool) -> None:
+        """Count a request; those of Kubernetes endpoints reach neither the logs nor the metrics."""
+        if not logged:
+            self._log.append(row, late=Lateness(logs=None, metrics=None))
+            return
         faults, now = self._cloud.faults, row.time_generated
         late = Lateness(
             logs=None if faults.lost("logs", now=now) else faults.delayed("logs", now=now),

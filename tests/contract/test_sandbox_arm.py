@@ -337,7 +337,7 @@ def test_a_person_is_named_as_the_last_writer(sandbox: LocalSandbox, rest: httpx
         ("{workspace}-other", 404, "ResourceNotFound"),
         ("{workspace}/onlineEndpoints/nobody", 404, "NotFound"),
         ("{workspace}/jobs/nothing", 501, "NotSupportedBySandbox"),
-        ("{workspace}/datastores/workspaceblobstore", 501, "NotSupportedBySandbox"),
+        ("{workspace}/datastores/another", 404, "NotFound"),
     ],
 )
 def test_an_address_without_a_thing_says_so(
@@ -404,15 +404,15 @@ def test_mirrored_traffic_is_refused_in_a_sentence(client: MLClient, at_blue: st
         client.online_endpoints.begin_create_or_update(endpoint)
 
 
-def test_kubernetes_is_refused_in_a_sentence(sandbox: LocalSandbox, client: MLClient) -> None:
+def test_a_cluster_that_is_not_attached_is_a_400(sandbox: LocalSandbox, client: MLClient) -> None:
     compute = path(sandbox, "/computes/k8s")
-    with pytest.raises(HttpResponseError, match="Kubernetes endpoints are not in this version"):
+    with pytest.raises(HttpResponseError, match="is not attached to the workspace"):
         client.online_endpoints.begin_create_or_update(KubernetesOnlineEndpoint(name="on-k8s", compute=compute))
 
 
-def test_a_registered_path_is_refused_in_a_sentence(client: MLClient) -> None:
+def test_a_model_whose_files_are_not_there_is_a_400(client: MLClient) -> None:
     model = Model(name="mine", version="1", path="azureml://datastores/workspaceblobstore/paths/mine")
-    with pytest.raises(HttpResponseError, match="Uploads are not in this version of the sandbox"):
+    with pytest.raises(HttpResponseError, match="does not exist in the workspace's blob store"):
         client.models.create_or_update(model)
 
 
@@ -420,7 +420,7 @@ def test_a_registered_path_is_refused_in_a_sentence(client: MLClient) -> None:
     ("other", "words"),
     [
         ({"model": "azureml:recommender:9"}, "does not exist: register it first"),
-        ({"code_configuration": None, "environment": None}, "MLflow models"),
+        ({"code_configuration": None, "environment": None}, "only models of type mlflow_model"),
         ({"instance_count": 51}, "from 1 to 50"),
     ],
 )

@@ -1,5 +1,6 @@
 """The sandbox's cloud under a moved clock: what it accepts, what it refuses, and when what was accepted takes effect."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -242,6 +243,35 @@ def test_a_wrong_name_is_refused(world: World, name: str) -> None:
     assert f"'{name}' is invalid" in cause(refused(world.deploy, name))
 
 
+def test_the_quota_counts_what_is_there_and_a_fifth_more(world: World) -> None:
+    world.deploy("red", instanceType="Standard_F2s_v2")  # one instance, charged as two: 4 cores
+    refusal = refused(world.deploy, "teal", instanceType="Standard_F2s_v2")
+    assert "Current usage/limit: 4/6. Additional needed: 4" in cause(refusal)
+    assert json.loads(cause(refusal).partition("error detail: ")[2])["errors"].keys() == {"VmSize"}
+
+
+def test_a_name_that_another_workspace_has_is_refused() -> None:
+    world = World()
+    world.cloud.taken.add("shop")
+    assert "Endpoint name needs to be unique within a region" in cause(refused(world.put))
+
+
+def test_a_kubernetes_endpoint_lives_on_an_attached_cluster() -> None:
+    world = World()
+    cluster = f"{world.cloud.identity.workspace}/computes/kubernetes"
+    assert "is not attached to the workspace" in cause(
+        refused(world.put, compute=cluster.replace("kubernetes", "other"))
+    )
+    world.put(compute=cluster)
+    world.pass_time(90)
+    assert "takes deployments of type Kubernetes, not Managed" in cause(refused(world.deploy, "blue"))
+    world.deploy(
+        "blue", endpointComputeType="Kubernetes", requestSettings={"requestTimeout": "PT5M"}, instanceType=None
+    )
+    world.pass_time(600)
+    assert not world.cloud.route("shop", authorization=world.key(), pinned="blue").logged
+
+
 def test_a_second_operation_is_a_conflict(world: World) -> None:
     world.put({"blue": 90, "green": 10})
     refusal = refused(world.put, {"blue": 100})
@@ -304,7 +334,7 @@ def test_deleting_an_endpoint_takes_its_deployments_along(world: World) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"compute": "/subscriptions/x/computes/k8s"}, "Kubernetes endpoints are not in this version"),
+        ({"compute": "/subscriptions/x/computes/k8s"}, "The compute of endpoint shop cannot be changed"),
         ({"mirrorTraffic": {"green": 10}}, "Mirrored traffic is not in this version"),
         ({"auth": "password"}, "authMode 'password' is not one of"),
     ],
@@ -316,8 +346,16 @@ def test_what_an_endpoint_cannot_have_is_said_in_a_sentence(world: World, body: 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"endpointComputeType": "Kubernetes"}, "Kubernetes deployments are not in this version"),
-        ({"codeConfiguration": None}, "without a scoring script (MLflow models) are not in this version"),
+        ({"endpointComputeType": "Kubernetes"}, "takes deployments of type Managed, not Kubernetes"),
+        ({"endpointComputeType": "AKS"}, "is not one of Managed, Kubernetes"),
+        ({"codeConfiguration": None}, "containers of your own"),
+        ({"codeConfiguration": None, "environmentId": None}, "only models of type mlflow_model are served without"),
+        ({"environmentId": None}, "environmentId is required"),
+        ({"scaleSettings": {"scaleType": "TargetUtilization"}}, "autoscale setting of Azure Monitor"),
+        ({"livenessProbe": {"initialDelay": 10}}, "livenessProbe.initialDelay must be an ISO 8601 duration"),
+        ({"livenessProbe": {"failureThreshold": 0}}, "livenessProbe.failureThreshold must be a whole number"),
+        ({"instanceType": "Standard_FOO"}, "The instance type Standard_FOO is not supported"),
+        ({"instanceType": "Standard_F4s_v2"}, "Current usage/limit: 0/6. Additional needed: 8"),
         ({"codeConfiguration": {"codeId": "x"}}, "scoringScript is required"),
         ({"model": "azureml:recommender:1"}, "is not the id of a registered asset"),
         ({"model": Identity().asset_id("models", "recommender", "9")}, "does not exist"),
