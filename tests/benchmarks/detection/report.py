@@ -15,7 +15,9 @@ from rollout.analysis.terms import Source
 from rollout.lifecycle.rehearsal import Delay
 from rollout.policy import Policy
 from tests.benchmarks.detection import peers
-from tests.benchmarks.detection.runs import OURS, SOON, Result, Runs, against, all_seen, closed_loop, fixed
+from tests.benchmarks.detection.past import ROLLOUTS_BEFORE, Taus, hour_before, nothing_known, rollouts_before
+from tests.benchmarks.detection.probed import CRASHES, false_crashes
+from tests.benchmarks.detection.runs import OURS, SOON, Result, Runs, against, all_seen, closed_loop, crashes, fixed
 from tests.benchmarks.detection.workload import (
     AT_MARGIN,
     CELLS,
@@ -50,6 +52,13 @@ LATE: Mapping[str, Mapping[Source, Delay]] = {
         "metrics": Delay(steady=2, closed=2),
     },
 }
+NOISES: tuple[Noise, ...] = ("noisy", "iid")
+KNOWN = {
+    "nothing": nothing_known,
+    "stable's hour before": hour_before,
+    f"{ROLLOUTS_BEFORE} rollouts before": rollouts_before,
+}
+CRASH_CELLS, CRASHED = tuple(Cell(rate, 0.01) for rate in (1, 10, 100, 1000)), 500
 ALPHAS = ("1%", "2%", "5%", "10%", "20%")
 
 
@@ -73,6 +82,9 @@ class Report:
         self._everywhere(early)
         self._margin(early)
         self._alphas()
+        self._without_retreat(closed)
+        self._known(closed)
+        self._crashes(closed)
         return self.missed
 
     def _say(self, what: str) -> None:
@@ -217,6 +229,77 @@ class Report:
             rows.append([alpha, _percent(np.mean(false)), _percent(max(false)), *(f"{value:,.0f}" for value in harm)])
         heads = ["α", "false, pooled", "worst cell", *(f"{cell.rate:g}/s {name}" for cell, name in HEADLINES)]
         _table("The trade-off: false roll backs, % against bad requests served", heads, rows)
+
+    def _row(self, policy: Policy, noise: Noise, known: Taus = nothing_known) -> tuple[list[Result], list[Result]]:
+        """Healthy rollouts by cell, and the headlines."""
+        healthy = [
+            closed_loop(policy, Runs(cell=cell, noise=noise, fault=HEALTHY, count=self.healthy), known=known)
+            for cell in CELLS
+        ]
+        found = [
+            closed_loop(policy, Runs(cell=cell, noise=noise, fault=FAULTS[name], count=self.faults), known=known)
+            for cell, name in HEADLINES
+        ]
+        return healthy, found
+
+    def _compared(self, title: str, rows: Mapping[str, tuple[list[Result], list[Result]]]) -> None:
+        shown = []
+        for label, (healthy, found) in rows.items():
+            false, cut = ([getattr(one, name) for one in healthy] for name in ("rate", "cut"))
+            took = [float(one.minutes[one.stopped == 0].mean()) for one in healthy]
+            told = [_percent(np.mean(false)), _percent(max(false)), f"{np.mean(cut):.0f}", _range(took)]
+            shown.append([label, *told, *(one.told() for one in found)])
+        heads = ["", "false, pooled", "worst cell", "cut back", "minutes to 100 %"]
+        _table(title, [*heads, *(f"{cell.rate:g}/s {name}" for cell, name in HEADLINES)], shown)
+
+    def _without_retreat(self, closed: Policy) -> None:
+        rows = {}
+        for label, retreat in (("`suspicion: retreat`", True), ("`suspicion: hold`", False)):
+            for noise in NOISES:
+                self._say(f"{label}, {noise}")
+                policy = closed if retreat else benchmark_policy(retreat=False)
+                rows[f"{noise}, {label}"] = self._row(policy, noise)
+        self._compared("What retreats cost and save, fixed bakes", rows)
+
+    def _known(self, closed: Policy) -> None:
+        rows = {}
+        for noise in NOISES:
+            for label, known in KNOWN.items():
+                self._say(f"{noise}: {label}")
+                rows[f"{noise}, {label}"] = self._row(closed, noise, known)
+        self._compared("What is known of the endpoint's noise, fixed bakes", rows)
+
+    def _crashes(self, closed: Policy) -> None:
+        rows = []
+        for name, crash in CRASHES.items():
+            self._say(f"probes: {name}")
+            row, fault = [], Fault(error=crash.part)
+            for cell in CRASH_CELLS:
+                runs = Runs(cell=cell, noise="noisy", fault=fault, count=min(CRASHED, self.faults))
+                soon, late = (closed_loop(closed, runs, LATE[path]) for path in ("2 to 3 min", "10 to 11 min"))
+                seconds, probed = crashes(crash, runs, soon)
+                harms = " · ".join(f"{one.harm.mean():,.0f}" for one in (probed, soon, late))
+                row.append(f"{60 * probed.minutes.mean():.0f} s · {harms}")
+            seen = seconds[np.isfinite(seconds)]
+            guard = f"{100 * len(seen) / len(seconds):.0f}/{seen.mean():.1f}/{np.quantile(seen, 0.95):.1f}"
+            rows.append([name, guard, *row])
+        heads = ["", "ten failed pairs: seen %/s/95th", *(f"{cell.rate:g}/s" for cell in CRASH_CELLS)]
+        _table(
+            "Crashes, `noisy`, base 1 %: seconds with probes · bad served so · with data after 2 to 3 min · after 10 to 11 min",
+            heads,
+            rows,
+        )
+        self._false_crashes()
+
+    def _false_crashes(self) -> None:
+        rows = []
+        for name, fault in HARMLESS.items():
+            found = []
+            for cell in CELLS:
+                runs = Runs(cell=cell, noise="noisy", fault=fault, count=self.healthy)
+                found.append(max(np.mean([false_crashes(endpoint).mean() for endpoint, _ in runs.endpoints()]), 1e-12))
+            rows.append([name, *(f"{value:.0e}" for value in found)])
+        _table("Ten failed pairs by chance: at most so many a rollout of 50 minutes", ["", *map(str, CELLS)], rows)
 
 
 def _percent(value: float) -> str:

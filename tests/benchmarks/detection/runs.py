@@ -7,7 +7,7 @@ takes effect a minute after it was decided.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,10 +16,24 @@ from rollout.analysis.criteria import criteria_of
 from rollout.analysis.crowd import Numbers, Watch
 from rollout.analysis.engine import Array
 from rollout.analysis.terms import Source
+from rollout.lifecycle.moves import SIZED_PER_MINUTE, share_for
 from rollout.lifecycle.rehearsal import Delay, Ended, rehearse
 from rollout.policy import Policy
+from tests.benchmarks.detection.past import Taus, nothing_known
 from tests.benchmarks.detection.peers import NEVER, Rule
-from tests.benchmarks.detection.workload import CELLS, SCHEDULE, Cell, Endpoint, Fault, Noise, Seen, chunks, joined
+from tests.benchmarks.detection.probed import Crash, seconds_to_crash
+from tests.benchmarks.detection.workload import (
+    CELLS,
+    SCHEDULE,
+    SHARES,
+    Cell,
+    Endpoint,
+    Fault,
+    Noise,
+    Seen,
+    chunks,
+    joined,
+)
 
 Purpose = Literal["design", "evaluation"]
 PURPOSES: dict[Purpose, int] = {"design": 1, "evaluation": 2}
@@ -73,6 +87,11 @@ class Result:
         """The part that was rolled back, in percent."""
         return 100.0 * float(self.stopped.mean())
 
+    @property
+    def cut(self) -> float:
+        """The part whose share was ever cut, in percent."""
+        return 100.0 * float(self.retreated.mean())
+
     def told(self) -> str:
         """Detected % / minutes to it / bad requests served."""
         minutes = self.minutes[self.stopped > 0]
@@ -112,11 +131,17 @@ def open_loop(policy: Policy, endpoint: Endpoint) -> Numbers:
     return found
 
 
-def closed_loop(policy: Policy, runs: Runs, delays: Mapping[Source, Delay] = SOON) -> Result:
-    """The product: retreats, resumes, sizes its first step; every write takes effect a look later."""
-    result = Result()
+def closed_loop(
+    policy: Policy, runs: Runs, delays: Mapping[Source, Delay] = SOON, *, known: Taus = nothing_known
+) -> Result:
+    """The product: retreats, resumes, sizes its first step; every write takes effect a look later.
+
+    `known` is what was learned of the endpoint's noise before.
+    """
+    result, criteria = Result(), criteria_of(policy)
     for endpoint, phase in runs.endpoints():
-        out = rehearse(policy, endpoint, delays, rollouts=endpoint.rollouts, phase=phase)
+        taus = {source: known(endpoint, criteria[source]) for source in delays} if known is not nothing_known else None
+        out = rehearse(policy, endpoint, delays, rollouts=endpoint.rollouts, phase=phase, taus=taus)
         stopped = out.ended == Ended.ROLLED_BACK
         result = result.plus(
             Result(
@@ -139,6 +164,24 @@ def against(rules: Mapping[str, Rule], runs: Runs, policy: Policy, lag: int = LA
         for name, minute in fires.items():
             results[name] = results.get(name, Result()).plus(fixed(minute, seen, phase, lag))
     return results
+
+
+def crashes(crash: Crash, runs: Runs, later: Result) -> tuple[Array, Result]:
+    """Probes beside data that comes later: the seconds until they see the crash, and what came of the rollouts.
+
+    What they don't see in time ends as in `later`, without their evidence from the minutes (which only helps).
+    """
+    seconds, harm = np.zeros(0), np.zeros(0)
+    for endpoint, phase in runs.endpoints():
+        rng, ids = np.random.default_rng([*endpoint.seed, 1]), np.arange(len(phase))
+        seen = np.array([seconds_to_crash(crash, runs.cell.error, rng) for _ in phase])
+        share = np.full(len(phase), min(SHARES[0], share_for(endpoint.per_minute, SIZED_PER_MINUTE)) / 100)
+        truth = endpoint.truth(0, ids, share=share, step=0 * ids, since=0 * ids)
+        seconds, harm = np.concatenate([seconds, seen]), np.concatenate([harm, endpoint.harm(truth)])
+    minutes = seconds / 60
+    sooner = minutes < later.minutes
+    served = np.where(sooner, harm * (np.where(sooner, minutes, 0.0) + 1.0), later.harm)
+    return seconds, replace(later, minutes=np.minimum(minutes, later.minutes), harm=served)
 
 
 def all_seen(runs: Runs) -> tuple[Seen, Array]:
