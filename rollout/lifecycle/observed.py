@@ -92,7 +92,7 @@ def _rolled_back(story: Story) -> None:
     ending = rollout.ending or Phase.ROLLED_BACK
     sentence = sentences.aborted(rollout) if ending is Phase.ABORTED else sentences.rolled_back(rollout)
     story.move(ending, sentence, severity=Severity.ACTION)
-    story.events[-1] = replace(story.events[-1], details=sentences.explained(story.rollout, story.now))
+    story.explain()
 
 
 def promoted_already(story: Story) -> None:
@@ -111,7 +111,7 @@ def _promoted(story: Story) -> None:
         f"{sentences.minutes(at - rollout.created_at)} after the start; {rollout.stable} is kept without traffic.",
         severity=Severity.NOTICE,
     )
-    story.events[-1] = replace(story.events[-1], details=sentences.explained(story.rollout, story.now))
+    story.explain()
 
 
 def _drifted(story: Story, endpoint: EndpointState) -> None:

@@ -1,13 +1,17 @@
 """Endpoints and traffic on the wire: what the real azure-ai-ml sends for us, and what odd answers mean."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from socketserver import BaseRequestHandler, TCPServer
 from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
+from azure.core.exceptions import ServiceRequestError
 
-from rollout.azure.cloud import sandbox_cloud
+from rollout.azure.arm import WorkspaceResources
+from rollout.azure.cloud import Cloud, sandbox_cloud
 from rollout.azure.connection import endpoints_of
 from rollout.azure.endpoints import AzureEndpoints
 from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
@@ -47,8 +51,8 @@ def port(server: Scripted) -> Iterator[AzureEndpoints]:
     made.close()
 
 
-def _scripted_port(server: Scripted, identity: Any) -> AzureEndpoints:
-    cloud = sandbox_cloud(address=server.address, ca_file=server.ca_file)
+def _scripted_port(server: Scripted, identity: Any, cloud: Cloud | None = None) -> AzureEndpoints:
+    cloud = cloud or sandbox_cloud(address=server.address, ca_file=server.ca_file)
     ids = {"subscription_id": f"{1:036}".replace("0", "a"), "log_workspace": "x"}
     workspace = Workspace.model_construct(
         resource_group="rg", workspace_name="ws", region="westeurope", metrics="none", **ids
@@ -236,6 +240,35 @@ def test_the_lease_is_looked_at_when_the_token_is_there(server: Scripted) -> Non
     _set(made, CANARY, still_ours=still_ours)
     made.close()
     assert order == ["token", "token", "ours?"]
+
+
+@pytest.mark.parametrize(
+    ("call", "tried"),
+    [
+        (lambda resources: resources.endpoint(NAME), 2),
+        (lambda resources: resources.put_endpoint(NAME, wire(), before=lambda: None), 1),
+    ],
+    ids=["read", "write"],
+)
+def test_a_write_is_not_even_tried_again_on_another_connection(
+    server: Scripted, call: Callable[[WorkspaceResources], object], tried: int
+) -> None:
+    """As a read is: whose turn it is may have changed meanwhile, and `still_ours` was asked before the first one."""
+    callers: list[object] = []
+
+    class HangUp(BaseRequestHandler):
+        def handle(self) -> None:
+            callers.append(self.client_address)
+
+    with TCPServer(("127.0.0.1", 0), HangUp) as nobody:
+        threading.Thread(target=nobody.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        cloud = sandbox_cloud(address=f"https://127.0.0.1:{nobody.server_address[1]}", ca_file=server.ca_file)
+        made = _scripted_port(server, AnyToken(), cloud)
+        with pytest.raises(ServiceRequestError):
+            call(made._resources)
+        made.close()
+        nobody.shutdown()
+    assert len(callers) == tried
 
 
 FORBIDDEN = {

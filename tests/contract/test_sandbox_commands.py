@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rollout import sandbox
 from rollout.errors import RefusedError, SettingsError, UnavailableError
 from rollout.sandbox.commands import app
 from rollout.sandbox.local import read_values
@@ -20,6 +21,8 @@ from rollout.sandbox.server import without_proxy
 
 START = [sys.executable, "-m", "rollout.cli", "sandbox"]
 SECONDS = 60.0
+SAMPLES = Path(sandbox.__file__).parent / "samples"
+GREEN = (SAMPLES / "green-v2.yml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,42 @@ def test_load_is_answered_and_counted(started: tuple[Path, str]) -> None:
     status = told(started[0], "status")
     assert status["requests"]["restaurant-recommender"]["blue"]["requests"] >= 50
     assert "restaurant-recommender: Succeeded, traffic blue 100 %" in run(started[0], "status")
+
+
+def deploy(state: Path, file: Path) -> "subprocess.CompletedProcess[str]":
+    """`rollout sandbox deploy` in a process of its own: the SDK prints as it likes, and keeps its clouds to itself."""
+    command = [*START, "deploy", "--state", str(state), str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def test_a_deployment_file_is_deployed_with_the_sdk(started: tuple[Path, str]) -> None:
+    done = deploy(started[0], SAMPLES / "green-v2.yml")
+    assert (done.returncode, done.stdout) == (0, "green is ready.\n"), done.stderr
+    assert " green Succeeded 0 requests, " in " ".join(run(started[0], "status").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [", "could not be deployed: Error while parsing yaml file"),
+        (
+            "name: green",
+            "is no deployment: endpoint_name: Missing data for required field; instance_type: Missing data",
+        ),
+        (GREEN.replace("instance_count: 2", "instance_count: many"), "instance_count: Not a valid integer."),
+        (GREEN.replace("restaurant-recommender", "nowhere"), "Online endpoint nowhere was not found."),
+    ],
+)
+def test_a_file_that_cannot_be_deployed_is_told_in_a_sentence(
+    started: tuple[Path, str], tmp_path: Path, text: str, told: str
+) -> None:
+    file = tmp_path / "wrong.yml"
+    file.write_text(text)
+    done = deploy(started[0], file)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert told in " ".join(done.stderr.split())
+    assert len(done.stderr.splitlines()) < 5
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
