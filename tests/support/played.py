@@ -1,6 +1,6 @@
 """A rollout played on the real reconciler and store, with logs as they are: rows come by and by, errors differ."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,8 +22,8 @@ class Trickling(LocalLogs):
         self.bad = {name: self.chance.uniform(0.0, 2 * base) for name, base in self.usual.items()}
         super().note(minute)
 
-    def read(self, endpoints: Sequence[str], *, start: int, end: int) -> Reading:
-        whole = super().read(endpoints, start=start, end=end)
+    def read(self, endpoints: Sequence[str], *, start: int, end: int, measured: Collection[str] = ()) -> Reading:
+        whole = super().read(endpoints, start=start, end=end, measured=measured)
         newest = int(self.azure.clock.now().timestamp() // 60) - self.lag
         cells = {
             name: {minute: _part(cell, 0.5 if newest - minute < 2 else 1.0) for minute, cell in minutes.items()}
