@@ -18,6 +18,7 @@ from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, 
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
 from rollout.lifecycle.evidence import with_evidence
+from rollout.lifecycle.observing.pair import likely_stable
 from rollout.lifecycle.rollout import Outcome
 from rollout.lifecycle.sentences import explained
 from rollout.lifecycle.splits import overwritable, tag_note
@@ -100,7 +101,7 @@ class Reconciler:
 
     def _facts(self, rollout: Rollout, now: datetime) -> Facts:
         snapshot, trouble = self._snapshot(rollout)
-        stable = (rollout.stable or _holder(snapshot) or "").casefold()
+        stable = (likely_stable(rollout, snapshot) or "").casefold()
         judgement, verdict, exhibit = self._judge(rollout, now)
         recent = self._recent(rollout, now)
         return Facts(
@@ -218,7 +219,7 @@ class Reconciler:
         """Begin the write; the rollout after its answer."""
         names = (rollout.stable, rollout.candidate)
         try:
-            self._port(rollout).set_traffic(
+            self._writer(rollout).set_traffic(
                 rollout.ref.name,
                 split,
                 pair=frozenset(name.casefold() for name in names if name),
@@ -236,8 +237,11 @@ class Reconciler:
             return decision.rollout
         return self._answered(lease, rollout, "accepted", None)
 
-    def _port(self, rollout: Rollout) -> Endpoints:
+    def _writer(self, rollout: Rollout) -> Endpoints:
+        """The one way to Azure's writes; a rollout that only observes finds it shut, whatever was decided."""
         workspace = rollout.ref.workspace
+        if rollout.observes:
+            raise RefusedError(f"the rollout of {rollout.ref.name} only observes: nothing is written")
         if workspace not in self.endpoints:
             raise RefusedError(f"workspace {workspace} is not in the settings any more: add it, and restart the daemon")
         return self.endpoints[workspace]
@@ -267,12 +271,6 @@ def _left_alone_until(rollout: Rollout, error: RolloutError | None, now: datetim
     asked = error.retry_after if isinstance(error, ThrottledError) else None
     most = SLOWED_ROLLING_BACK if rollout.phase is Phase.ROLLING_BACK else SLOWED
     return now + min(timedelta(seconds=asked), most) if asked else None
-
-
-def _holder(snapshot: Snapshot | None) -> str | None:
-    """The deployment that holds all traffic, if there is one."""
-    shares = snapshot.endpoint.traffic.shares if snapshot and snapshot.endpoint else ()
-    return shares[0][0] if len(shares) == 1 else None
 
 
 def _steady(stored: StoredCells, stable: str, candidate: str) -> frozenset[int]:

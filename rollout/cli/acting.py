@@ -62,6 +62,8 @@ def _plan(client: Client, view: Any) -> list[str]:
     from rollout.cli.plan_view import short
 
     look = look_of(sys.stdout)
+    if view["mode"] == "observe":
+        return []  # the steps are people's
     try:
         plan = client.get(rollout_path(str(view["endpoint"]), "plan"), workspace=view["workspace"])["plan"]
     except RolloutError as error:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, evidence, importing, planning, reading
+from rollout.cli import acting, evidence, importing, observing, planning, reading
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -50,6 +50,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("resume", acting.resume),
     ("abort", acting.abort),
     ("history", reading.history),
+    ("observe", observing.observe),
     ("explain", evidence.explain),
     ("replay", evidence.replay),
     ("export", evidence.export),

@@ -27,7 +27,8 @@ def overview(views: Sequence[View], look: Look) -> list[str]:
 def _overview_row(view: View, look: Look) -> list[str]:
     traffic = None if view["ended"] else view["traffic"]["observed"]  # what the endpoint shows is no more its doing
     age = (now_of(view) - (moment(view["created_at"]))).total_seconds()
-    step = f"{view['step']}/{len(view['steps'])}" if view["steps"] and view["started_at"] else "-"
+    acts = view.get("mode") != "observe"  # else its steps are people's
+    step = f"{view['step']}/{len(view['steps'])}" if acts and view["steps"] and view["started_at"] else "-"
     return [
         str(view["endpoint"]),
         str(view["workspace"]),

@@ -4,6 +4,7 @@ The rule: pure. A view, a `Look` and a time zone in, lines out; `status`, `statu
 frame. The sentences come from the daemon and are printed as they are.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
@@ -38,6 +39,8 @@ PHASES: Mapping[str, tuple[str, str, str]] = {
     "succeeded": ("✔", "good", "Promoted"),
     "halted": ("✖", "bad", "Halted"),
     "aborted": ("■", "warn", "Aborted"),
+    "observing": ("◎", "info", "Observing"),
+    "observed": ("◎", "good", "Observed"),
 }
 ACTIONS: Mapping[str, tuple[str, str]] = {
     "pass": ("✔", "good"),
@@ -61,7 +64,12 @@ def status(view: View, look: Look, *, zone: tzinfo | None = None, history: Seque
     blocks = [
         _head(view, look, now, zone),
         _said(str(view["sentence"]), look),
-        [*_traffic(view, look, now, zone), *_steps(view, look), *_bake(view, look), *_next(view, look, now, zone)],
+        [
+            *_traffic(view, look, now, zone),
+            *(_would(view, look, now, zone) if _observes(view) else _steps(view, look)),
+            *_bake(view, look),
+            *_next(view, look, now, zone),
+        ],
         _checks(view, look),
         _history(_before(history, view), look, now, zone),
     ]
@@ -83,7 +91,7 @@ def _head(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
     asked = f"started {clock_time(created, today=now, zone=zone)} by {view['started_by']}"
     since = maybe(view["phase_since"])
     state = phase_mark(view, look)
-    if view["steps"] and not view["ended"] and view["started_at"]:
+    if view["steps"] and not view["ended"] and view["started_at"] and not _observes(view):
         state += f"  step {view['step']} of {len(view['steps'])}"
     if since:
         state += look.paint(f"  since {clock_time(since, today=now, zone=zone)} ({ago(since, now=now)})", "quiet")
@@ -135,6 +143,22 @@ def _bar(observed: Mapping[str, int] | None, view: View, look: Look) -> list[str
     filled = 0 if share == 0 else max(1, round(room * share / 100))
     bar = look.paint("█" * filled, "info") + look.paint("░" * (room - filled), "quiet")
     return [_row("", f"{bar} {candidate} {share}{THIN}%", look)]
+
+
+def _observes(view: View) -> bool:
+    return view.get("mode") == "observe"
+
+
+def _would(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    """What a rollout that observes would do: the sentence's own first words."""
+    would = view["would"]
+    if not would:
+        return []
+    words = re.split(r"[.:] ", str(would["sentence"]), maxsplit=1)[0].removeprefix("Would ")
+    since = look.paint(f"  since {clock_time(moment(would['at']), today=now, zone=zone, seconds=True)}", "quiet")
+    style = {"roll_back": "bad", "halt": "bad", "pause": "bad", "cut": "warn", "go_on": "good", "promote": "good"}
+    shown = look.paint(words, style.get(str(would["act"]), "info"), "bold")
+    return _flow("Would", [shown, since.strip()], "  ", look)
 
 
 def _steps(view: View, look: Look) -> list[str]:

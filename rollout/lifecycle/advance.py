@@ -12,6 +12,7 @@ from rollout.lifecycle.commands import carry_out
 from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.judged import judged
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
+from rollout.lifecycle.observing.follow import begin, follow
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.prepare import NotYet, Ready, check_start
 from rollout.lifecycle.rollout import Outcome, Rollout
@@ -46,6 +47,20 @@ def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
     story = Story(_write_ended(rollout, now), now)
     if story.rollout.phase is Phase.PENDING:
         story.move(Phase.PREPARING, f"Checking {rollout.ref.name}, its deployments and its data.")
+    return _observe(story, facts, rollout) if rollout.observes else _act(story, facts, rollout)
+
+
+def _observe(story: Story, facts: Facts, before: Rollout) -> Decision:
+    """A tick of a rollout that judges what people do: there is no write that it could decide."""
+    for command in facts.commands:
+        carry_out(story, command, facts)
+    _prepare(story, facts)
+    follow(story, facts, before)
+    return _decided(story, facts, write=None)
+
+
+def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
+    now = story.now
     observe(story, facts)
     for command in facts.commands:
         carry_out(story, command, facts)
@@ -66,6 +81,10 @@ def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
         if not story.rollout.writes:
             story.set(wanted_since=now)
         story.rollout = with_write(story.rollout, write, now)
+    return _decided(story, facts, write=write)
+
+
+def _decided(story: Story, facts: Facts, *, write: Split | None) -> Decision:
     return Decision(
         rollout=story.rollout,
         events=tuple(story.events),
@@ -98,6 +117,9 @@ def _prepare(story: Story, facts: Facts) -> None:
             resource_id=facts.snapshot.endpoint.resource_id if facts.snapshot and facts.snapshot.endpoint else None,
             held_reason=None,
         )
+        if story.rollout.observes:
+            begin(story, facts, found.why)
+            return
         moves.enter_step(
             story, 0, f"{found.stable} is stable, {found.candidate} the candidate.", per_minute=facts.per_minute
         )

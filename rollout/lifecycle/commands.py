@@ -12,6 +12,7 @@ from typing import Any
 from rollout.lifecycle import moves
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.guards import stable_cannot_serve, void_evidence
+from rollout.lifecycle.observing.follow import end_by_person
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import step_share
@@ -34,7 +35,8 @@ def carry_out(story: Story, command: Command, facts: Facts) -> None:
         story.answer(command, accepted=False, sentence=f"This rollout has ended: {before.sentence}")
         return
     try:
-        _HANDLERS[command.verb](story, command, facts)
+        handlers = _OBSERVING if before.observes else _HANDLERS
+        handlers.get(command.verb, _refuse)(story, command, facts)
     except NotNow as no:
         story.undo_to(before, events)
         story.answer(command, accepted=False, sentence=str(no))
@@ -260,3 +262,24 @@ _HANDLERS: dict[Verb, Callable[[Story, Command, Facts], None]] = {
     Verb.RESUME: _resume,
     Verb.ABORT: _abort,
 }
+
+
+# --- where people move the traffic
+
+
+def _refuse(story: Story, command: Command, _facts: Facts) -> None:
+    name = story.rollout.ref.name
+    raise NotNow(
+        f"This rollout only observes {name}: people move its traffic, so there is nothing to {command.verb}. "
+        f"`rollout abort {name} --reason …` ends it, and leaves the traffic as it is. {story.rollout.sentence}"
+    )
+
+
+def _end_observing(story: Story, command: Command, facts: Facts) -> None:
+    if story.rollout.phase in {Phase.PENDING, Phase.PREPARING}:
+        _abort(story, command, facts)
+    else:
+        end_by_person(story, _who(command))
+
+
+_OBSERVING: dict[Verb, Callable[[Story, Command, Facts], None]] = {Verb.ABORT: _end_observing}

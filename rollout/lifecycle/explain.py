@@ -31,7 +31,7 @@ FORGOTTEN = (
 _PHASES = frozenset(phase.value for phase in Phase)
 _ENDS = frozenset({"rolling_back", "rolled_back", "promoting", "succeeded", "halted", "aborted"})
 #: Events that tell what became of the traffic.
-_TOLD = _ENDS | {"retreated", "paused"}
+_TOLD = _ENDS | {"retreated", "paused", "split", "would", "observed"}
 _VERDICT, _STAGE = TypeAdapter(Verdict), TypeAdapter(Stage)
 
 

@@ -48,3 +48,7 @@ class Decision:
     write: Split | None = None
     judged: bool = False
     exhibit: Exhibit | None = None
+
+    def __post_init__(self) -> None:
+        if self.write is not None and self.rollout.observes:
+            raise AssertionError("a rollout that only observes writes nothing")

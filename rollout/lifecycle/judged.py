@@ -151,7 +151,7 @@ def _tell_hold(story: Story, verdict: Verdict, bound: str) -> None:
     if bound == "shared_incident":
         told, severity = _incident(story, told)
     else:
-        limit, then = _limit(rollout, bound)
+        limit, then = limit_of(rollout, bound)
         ends = sentences.clock((rollout.held_since or story.now) + limit)
         told = f"{told} If nothing changes, the rollout {'rolls back' if then == 'rollback' else 'pauses'} at {ends}."
     if rollout.phase is Phase.RETREATED:
@@ -170,14 +170,15 @@ def _incident(story: Story, told: str) -> tuple[str, Severity | None]:
     return told, Severity.ACTION
 
 
-def _limit(rollout: Rollout, bound: str) -> tuple[timedelta, str]:
+def limit_of(rollout: Rollout, bound: str) -> tuple[timedelta, str]:
+    """How long this bound lets a hold last, and what follows then."""
     when = rollout.policy.when
     return (when.no_data.hold, when.no_data.then) if bound == "no_data" else (when.doubt.extend, when.doubt.then)
 
 
 def _end_hold(story: Story, facts: Facts, verdict: Verdict, bound: str) -> None:
     rollout = story.rollout
-    limit, then = _limit(rollout, bound)
+    limit, then = limit_of(rollout, bound)
     if bound == "shared_incident" or rollout.held_since is None or story.now - rollout.held_since < limit:
         return
     held = f"{sentences.minutes(limit)} without an answer. {verdict.sentence}"

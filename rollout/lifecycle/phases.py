@@ -21,6 +21,8 @@ class Phase(StrEnum):
     SUCCEEDED = "succeeded"  # the candidate holds all traffic, confirmed by Azure
     HALTED = "halted"  # stable cannot serve: traffic left alone, a person paged
     ABORTED = "aborted"  # ended by a person, or never started
+    OBSERVING = "observing"  # people move the traffic; it is judged, and left alone
+    OBSERVED = "observed"  # the observation is over; nothing was written
 
     @property
     def ended(self) -> bool:
@@ -28,13 +30,15 @@ class Phase(StrEnum):
         return self in ENDED
 
 
-ENDED = frozenset({Phase.ROLLED_BACK, Phase.SUCCEEDED, Phase.HALTED, Phase.ABORTED})
+ENDED = frozenset({Phase.ROLLED_BACK, Phase.SUCCEEDED, Phase.HALTED, Phase.ABORTED, Phase.OBSERVED})
+#: Where a rollout that only observes may be: in none of these is any split wanted, and none leads to one where it is.
+WRITES_NOTHING = frozenset({Phase.PENDING, Phase.PREPARING, Phase.OBSERVING, Phase.OBSERVED, Phase.ABORTED})
 
 _ANY_TIME = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED})
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset({Phase.PREPARING}),
-    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.WAITING, Phase.ABORTED}),
+    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.WAITING, Phase.ABORTED, Phase.OBSERVING}),
     Phase.PROGRESSING: _ANY_TIME | {Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.RETREATED: _ANY_TIME | {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING},
     Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},
@@ -45,6 +49,8 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.SUCCEEDED: frozenset(),
     Phase.HALTED: frozenset(),
     Phase.ABORTED: frozenset(),
+    Phase.OBSERVING: frozenset({Phase.OBSERVED}),
+    Phase.OBSERVED: frozenset(),
 }
 
 

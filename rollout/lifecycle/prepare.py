@@ -4,11 +4,11 @@ The rule: a rollout starts only from a state that it understands wholly: one sta
 that holds none, fresh data of stable. Everything else is a refusal that says what to do.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.observing.pair import Known, Named, Unclear, find_pair
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot, Unreadable
 
@@ -25,6 +25,7 @@ class Ready:
     stable: str
     candidate: str
     pins: tuple[Pin, Pin]
+    why: str = ""  # how the two were told apart, where traffic had to tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +54,16 @@ def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet
             sentence=f"endpoint {rollout.ref.name} does not exist in workspace {rollout.ref.workspace}; "
             "check endpoint_name and workspace in the policy"
         )
-    return _check_endpoint(snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
+    return _check_endpoint(rollout, snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
 
 
-def _check_endpoint(endpoint: EndpointState) -> Refused | None:
+def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
     if endpoint.kind is EndpointKind.KUBERNETES:
         return Refused(
             sentence=f"{endpoint.name} is a Kubernetes endpoint: it has no traffic log and no platform metrics, so its "
             "deployments cannot be compared; use a managed online endpoint"
         )
-    if endpoint.mirror_traffic.shares:
+    if endpoint.mirror_traffic.shares and not rollout.observes:
         return Refused(
             sentence=f"{endpoint.name} mirrors traffic ({endpoint.mirror_traffic}), and Azure refuses live traffic for a "
             "mirrored deployment; take the mirror traffic off first"
@@ -73,14 +74,23 @@ def _check_endpoint(endpoint: EndpointState) -> Refused | None:
 def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime) -> Ready | NotYet | Refused:
     assert snapshot.endpoint is not None  # noqa: S101  (the caller has looked)
     assert snapshot.deployments is not None  # noqa: S101
-    stable = _find_stable(rollout, snapshot.endpoint)
+    named = _name_pair(rollout, snapshot.endpoint, snapshot.deployments)
+    if isinstance(named, Refused):
+        return named
+    pair = _check_pair(rollout, snapshot, named.stable, named.candidate)
+    checked = pair if isinstance(pair, NotYet | Refused) else _check_time(rollout, facts, snapshot, now, pair)
+    return replace(checked, why=named.why) if isinstance(checked, Ready) else checked
+
+
+def _name_pair(rollout: Rollout, endpoint: EndpointState, deployments: Known) -> Named | Refused:
+    if rollout.observes:
+        found = find_pair(rollout, endpoint.traffic, deployments)
+        return Refused(sentence=found.sentence) if isinstance(found, Unclear) else found
+    stable = _find_stable(rollout, endpoint)
     if isinstance(stable, Refused):
         return stable
-    candidate = _find_candidate(rollout, snapshot.deployments, stable)
-    if isinstance(candidate, Refused):
-        return candidate
-    pair = _check_pair(rollout, snapshot, stable, candidate)
-    return pair if isinstance(pair, NotYet | Refused) else _check_time(rollout, facts, snapshot, now, pair)
+    candidate = _find_candidate(rollout, deployments, stable)
+    return candidate if isinstance(candidate, Refused) else Named(stable=stable, candidate=candidate)
 
 
 def _find_stable(rollout: Rollout, endpoint: EndpointState) -> str | Refused:
@@ -100,9 +110,7 @@ def _find_stable(rollout: Rollout, endpoint: EndpointState) -> str | Refused:
     return holder
 
 
-def _find_candidate(
-    rollout: Rollout, deployments: Mapping[str, DeploymentState | Unreadable], stable: str
-) -> str | Refused:
+def _find_candidate(rollout: Rollout, deployments: Known, stable: str) -> str | Refused:
     named = rollout.candidate
     if named is not None:
         return Refused(sentence=f"{named} is the stable deployment already") if named.casefold() == stable else named

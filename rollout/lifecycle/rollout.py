@@ -42,6 +42,24 @@ class Foreign:
     told: bool = False
 
 
+#: What an observing rollout would do. From `pause` on, acting would have ended there, or waited for a person.
+Act = Literal["bake", "hold", "go_on", "promote", "cut", "go_back", "doubt", "pause", "roll_back", "halt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Would:
+    """What an observing rollout would do if it acted, as it was told; `why` are the numbers that speak against the candidate.
+
+    `harmed` is how many requests were harmed until then, as far as data of that time has come.
+    """
+
+    act: Act
+    at: datetime
+    sentence: str
+    why: str = ""
+    harmed: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
     """One move of an endpoint's traffic from stable to candidate, as decided so far."""
@@ -99,6 +117,12 @@ class Rollout:
     decided_at: datetime | None = None  # when it was decided
     sent_at: datetime | None = None  # when Azure had taken its request
 
+    # what it would do, where it only observes: `share` is then the candidate's part of the pair's traffic, `confirmed` the
+    # split that Azure shows, and `retreated_at` when the share would have been cut
+    would: Would | None = None
+    missed: Would | None = None  # the first act that the traffic did not follow and that would have ended the rollout
+    left_at: datetime | None = None  # since when the candidate has no traffic any more
+
     # the evidence
     judgement: Judgement | None = None
     verdict: Verdict | None = None  # the last one, with its findings
@@ -107,6 +131,11 @@ class Rollout:
     def ended(self) -> bool:
         """Nothing changes any more."""
         return self.phase.ended
+
+    @property
+    def observes(self) -> bool:
+        """It judges what people do, and never writes."""
+        return self.policy.mode == "observe"
 
     @property
     def awaits_approval(self) -> bool:

@@ -138,6 +138,8 @@ _NEXTS = {
     Phase.ROLLED_BACK: "Nothing to do for the traffic. Mend the candidate, then start a new rollout.",
     Phase.PROMOTING: "Nothing to do: the last traffic is on its way.",
     Phase.SUCCEEDED: "Nothing to do. Delete the old stable deployment when you no longer want it to fall back on.",
+    Phase.OBSERVING: "What becomes of the traffic is up to people: Rollout only observes it.",
+    Phase.OBSERVED: "Nothing to do for Rollout: it has written nothing.",
     Phase.HALTED: "Look at the endpoint now: nothing moves its traffic until a person does.",
 }
 

@@ -35,7 +35,7 @@ def intended_traffic(rollout: Rollout) -> Split | None:
 
 def wanted_traffic(rollout: Rollout) -> Split | None:
     """The split that the rollout wants Azure to show now; None where traffic is left alone."""
-    return intended_traffic(rollout) if rollout.phase in HOLDS_TRAFFIC else None
+    return intended_traffic(rollout) if rollout.phase in HOLDS_TRAFFIC and not rollout.observes else None
 
 
 def step_share(policy: Policy, step: int) -> int:

@@ -30,8 +30,8 @@ def next_minute(moment: datetime) -> int:
 
 
 def stage_of(rollout: Rollout, now: datetime) -> Stage | None:
-    """The stage to judge; None before any candidate traffic was confirmed."""
-    if rollout.judged_from is None:
+    """The stage to judge; None before any candidate traffic was confirmed, or where what is observed cannot be compared."""
+    if rollout.judged_from is None or (rollout.observes and rollout.step_since is None):
         return None
     return Stage(
         step=rollout.step,
@@ -79,6 +79,8 @@ def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
     if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
         done = now + WRITE_TAKES
         return Eta(next_decision_at=done, done_at=done)
+    if rollout.observes:
+        return Eta(next_decision_at=_judged_at(rollout, now, lag))
     if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
         return Eta(next_decision_at=now, done_at=_after(rollout.policy, -1, now, lag))
     if rollout.phase is Phase.WAITING:
@@ -87,6 +89,14 @@ def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
     decision = max(now, since + timedelta(minutes=bake_blocks(rollout) + 1) + lag)
     full = _takes(rollout.policy.steps[rollout.step], lag) if rollout.sized_share is not None else timedelta()
     return Eta(next_decision_at=decision, done_at=_after(rollout.policy, rollout.step, decision + full, lag))
+
+
+def _judged_at(rollout: Rollout, now: datetime, lag: timedelta) -> datetime | None:
+    """When what is observed may pass; when people go on is theirs to say."""
+    if rollout.step_since is None or rollout.left_at is not None:
+        return None
+    due = rollout.step_since + timedelta(minutes=bake_blocks(rollout) + 1) + lag
+    return due if due > now else None
 
 
 def _after(policy: Policy, step: int, start: datetime, lag: timedelta) -> datetime | None:

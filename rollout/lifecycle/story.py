@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from rollout.lifecycle import sentences
-from rollout.lifecycle.phases import TRANSITIONS, Phase
+from rollout.lifecycle.phases import TRANSITIONS, WRITES_NOTHING, Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import Command, CommandResult, Event, Severity
 
@@ -65,6 +65,8 @@ class Story:
         if phase is not before.phase:
             if phase not in TRANSITIONS[before.phase]:
                 raise AssertionError(f"no transition from {before.phase} to {phase}")
+            if before.observes and phase not in WRITES_NOTHING:
+                raise AssertionError(f"a rollout that only observes is never {phase}")
             changes = {"phase_since": self.now, "told": (), **changes}
         after = replace(before, phase=phase, **changes)
         self.rollout = _with_deadline_clock(after, self.now)

@@ -83,7 +83,13 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
     @router.post("/rollouts", status_code=201, tags=["rollouts"])
     def start(body: StartBody) -> views.Json:
         """Begin a rollout; 409 where the endpoint already has an active one."""
-        return service.view(service.start(_sent(service, body.policy), candidate=body.candidate, by=body.by))
+        policy = _sent(service, body.policy)
+        if body.endpoint is not None and body.endpoint.casefold() != policy.endpoint_name.casefold():
+            raise PolicyError(
+                f"The policy is about {policy.endpoint_name}, not about {body.endpoint}: name one of them."
+            )
+        found = service.start(policy, stable=body.stable, candidate=body.candidate, observe=body.observe, by=body.by)
+        return service.view(found)
 
     @router.get("/rollouts", tags=["rollouts"])
     def list_rollouts(workspace: Workspace = None, active: bool = False, limit: Limit = 100) -> views.Json:

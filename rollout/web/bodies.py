@@ -47,6 +47,13 @@ class StartBody(Body):
 
     policy: PolicyBody
     candidate: Annotated[str | None, Field(max_length=64, description="The deployment to move traffic to")] = None
+    stable: Annotated[str | None, Field(max_length=64, description="The deployment that serves today")] = None
+    endpoint: Annotated[str | None, Field(max_length=200, description="The endpoint that the policy must be about")] = (
+        None
+    )
+    observe: Annotated[bool, Field(description="Judge what people do and never write, whatever the policy says")] = (
+        False
+    )
     by: Annotated[Who, Field(description="Who asks")]
     origin: Annotated[Who, Field(description="From where")] = "api"
 

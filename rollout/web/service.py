@@ -108,8 +108,18 @@ class Service:
 
     # --- rollouts
 
-    def start(self, policy: Policy, *, candidate: str | None, by: str) -> Rollout:
-        """Begin a rollout. Raises ConflictError where the endpoint already has one."""
+    def start(
+        self,
+        policy: Policy,
+        *,
+        by: str,
+        stable: str | None = None,
+        candidate: str | None = None,
+        observe: bool = False,
+    ) -> Rollout:
+        """Begin a rollout; `observe` makes it one that never writes. Raises ConflictError where the endpoint has one."""
+        changes = {"stable": stable} if stable else {}
+        policy = policy.model_copy(update={**changes, **({"mode": "observe"} if observe else {})})
         ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
         rollout, events = new_rollout(
             rollout_id=self._new_id(), ref=ref, policy=policy, candidate=candidate, by=by, now=self.now()

@@ -4,9 +4,11 @@ The rule: pure, and stable. A key that is there stays there with its meaning; ti
 traffic whole percents, shares of requests numbers from 0 to 1, latencies milliseconds. A pair is always (baseline,
 candidate), stable's first.
 
-A rollout: `endpoint workspace id policy description` · `phase ended outcome sentence` (outcome: promoted, rolled_back,
-needs_person, not_started or null) · `stable candidate` · `step` (from 1) `steps [{traffic bake_minutes approve state}]`
-(state: done, now, ahead) · `share` (the candidate's, wanted) · `traffic {wanted observed observed_at state}` ·
+A rollout: `endpoint workspace id policy description mode` (act or observe) · `phase ended outcome sentence` (outcome:
+promoted, rolled_back, needs_person, not_started or null; of one that observed: would_have_promoted, would_have_rolled_back or
+undecided) · `would {act at sentence}` (what one that observes would do, or null) · `stable candidate` · `step` (from 1)
+`steps [{traffic bake_minutes approve state}]` (state: done, now, ahead) · `share` (the candidate's, wanted) ·
+`traffic {wanted observed observed_at state}` ·
 `checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action sentence}]` · `verdict
 {action reason sentence evidence threshold notes}` · `bake {blocks of}` (closed minutes judged) · `requests {baseline
 candidate}` in this step · `eta {next_decision_at done_at}` · `harmed` (requests) `first_bad_at` · `paused_because` ·
@@ -58,6 +60,7 @@ def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: 
         "id": rollout.id,
         "policy": rollout.policy.name,
         "description": rollout.policy.description,
+        "mode": rollout.policy.mode,
         "phase": rollout.phase.value,
         "ended": rollout.ended,
         "outcome": outcome(rollout),
@@ -66,7 +69,8 @@ def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: 
         "candidate": rollout.candidate,
         "step": rollout.step + 1,
         "steps": _steps(rollout),
-        "share": rollout.share,
+        "share": _share(rollout),
+        "would": _would(rollout),
         "traffic": _traffic(rollout, snapshot),
         **_judged(verdict),
         "bake": {"blocks": verdict.blocks if verdict else 0, "of": bake_blocks(rollout)},
@@ -86,7 +90,27 @@ def outcome(rollout: Rollout) -> str | None:
         return "needs_person"
     if rollout.phase is Phase.ABORTED:
         return "rolled_back" if rollout.started_at else "not_started"
+    if rollout.phase is Phase.OBSERVED:
+        return _observed(rollout)
     return _OUTCOMES.get(rollout.phase)
+
+
+def _observed(rollout: Rollout) -> str:
+    if rollout.missed is not None:
+        return "would_have_rolled_back" if rollout.missed.act == "roll_back" else "undecided"
+    return "would_have_promoted" if rollout.would is not None and rollout.would.act == "promote" else "undecided"
+
+
+def _share(rollout: Rollout) -> int:
+    """The candidate's share: as it is wanted, or as people have set it."""
+    if rollout.observes:
+        return rollout.confirmed.share(rollout.candidate or "") if rollout.confirmed else 0
+    return rollout.share
+
+
+def _would(rollout: Rollout) -> Json | None:
+    would = rollout.would
+    return {"act": would.act, "at": iso(would.at), "sentence": would.sentence} if would else None
 
 
 def _current(rollout: Rollout) -> Verdict | None:

@@ -207,9 +207,9 @@ class Life:
     def seen(self, given: Verdict | None = None, commands: Iterable[Command] = (), *, blind: bool = False) -> Facts:
         """The facts of a look at the world as it is now."""
         usual: dict[str, Any] = {"fresh_at": self.now - 4 * MINUTE, "read_at": self.now, "per_minute": 600.0}
+        usual["judgement"] = begin(self.policy) if given else None
         return Facts(
             snapshot=None if blind else self.snapshot(),
-            judgement=begin(self.policy) if given else None,
             verdict=given,
             commands=tuple(commands),
             **usual | self.facts,
@@ -327,6 +327,14 @@ def awaiting_approval(**approval: Any) -> Life:
     return life
 
 
+def observing(one: Policy | None = None, **traffic: int) -> Life:
+    """A rollout that observes; people have split the traffic 90 to 10 where nothing else is given."""
+    life = Life(policy=one or policy(mode="observe"), traffic=traffic or {"blue": 90, "green": 10})
+    life.tick()
+    assert life.phase is Phase.OBSERVING, life.rollout.sentence
+    return life
+
+
 def _after(make: Any, *ticks: Any) -> Life:
     life: Life = make()
     for step in ticks:
@@ -353,6 +361,8 @@ def at(phase: Phase) -> Life:
             lambda: at_step(1), lambda life: life.facts.update(stable_serves=False), lambda life: life.tick(FAIL)
         ),
         Phase.ABORTED: lambda: _after(lambda: at_step(1), lambda life: life.moved_by_hand(blue=100)),
+        Phase.OBSERVING: observing,
+        Phase.OBSERVED: lambda: _after(observing, lambda life: life.ask("abort", reason="seen enough")),
     }
     life: Life = makers[phase]()
     assert life.phase is phase, life.rollout.sentence

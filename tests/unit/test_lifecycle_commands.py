@@ -48,6 +48,7 @@ ACCEPTED: dict[tuple[Phase, str], Phase] = {
     (P.PAUSED, "abort"): P.ROLLING_BACK,
     (P.PROMOTING, "pause"): P.PAUSED,
     (P.PROMOTING, "abort"): P.ROLLING_BACK,
+    (P.OBSERVING, "abort"): P.OBSERVED,
 }
 
 

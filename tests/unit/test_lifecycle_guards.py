@@ -288,7 +288,7 @@ def test_the_eta_of_the_sized_minutes_counts_the_step_s_own_bake() -> None:
 def test_an_eta_is_given_where_no_person_is_awaited(phase: Phase) -> None:
     life = at(phase)
     found = eta(life.rollout, now=life.now, lag=5 * MINUTE)
-    known = phase in {P.PENDING, P.PREPARING, P.PROGRESSING, P.RETREATED, P.PROMOTING, P.ROLLING_BACK}
+    known = phase in {P.PENDING, P.PREPARING, P.PROGRESSING, P.RETREATED, P.PROMOTING, P.ROLLING_BACK, P.OBSERVING}
     assert (found.next_decision_at is not None) is known
     assert found.done_at is None or found.done_at >= life.now
 

@@ -116,6 +116,8 @@ SCENES: dict[tuple[Phase, Phase], Callable[[], Life]] = {
     (P.ROLLING_BACK, P.HALTED): then(lambda: slowly(P.ROLLING_BACK), stable_gone),
     (P.ROLLING_BACK, P.ABORTED): then(lambda: at_step(1), lambda life: life.ask("abort", reason="no"), waits),
     (P.PROMOTING, P.SUCCEEDED): lambda: at(P.SUCCEEDED),
+    (P.PREPARING, P.OBSERVING): lambda: at(P.OBSERVING),
+    (P.OBSERVING, P.OBSERVED): lambda: at(P.OBSERVED),
 }
 ENTRIES = [(phase, after) for phase, following in TRANSITIONS.items() for after in sorted(following)]
 

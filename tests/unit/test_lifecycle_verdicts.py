@@ -29,7 +29,7 @@ def expected(phase: Phase, action: str, reason: Reason) -> Phase:
     """Where a verdict leads, in the policy's defaults."""
     if phase is P.PENDING:
         return P.PREPARING
-    if phase.ended or phase in {P.PENDING, P.PREPARING, P.ROLLING_BACK}:
+    if phase.ended or phase in {P.PENDING, P.PREPARING, P.ROLLING_BACK, P.OBSERVING}:
         return phase
     if action == "fail":
         return P.ROLLING_BACK
