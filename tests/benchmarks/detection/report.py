@@ -285,7 +285,7 @@ class Report:
             rows.append([name, guard, *row])
         heads = ["", "ten failed pairs: seen %/s/95th", *(f"{cell.rate:g}/s" for cell in CRASH_CELLS)]
         _table(
-            "Crashes, `noisy`, base 1 %: seconds with probes · bad served so · with data after 2 to 3 min · after 10 to 11 min",
+            "Crashes: seconds with probes · bad served so · with data after 2 to 3 min · 10 to 11 min",
             heads,
             rows,
         )
