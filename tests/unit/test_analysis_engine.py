@@ -41,13 +41,14 @@ def test_the_engine_agrees_with_the_scalar_evidence(
             for r in range(rollouts):
                 counts = Counts(float(z[c, r]), float(m[c, r]), float(x[c, r]), float(n[c, r]))
                 scalar[c][r] = scalar[c][r].after(counts, margin, tuning, minute=minute, prove=bool(prove[r]))
+    close = 1e-9 if per_minute * rate < 10_000 else 1e-7  # scalar lgammas of such numbers cancel to 1e-10 a block
     ours, not_worse, suspicion, tau = engine.evidence(), engine.not_worse(), engine.suspicion(), engine.tau()
     for c in range(len(MARGINS)):
         for r in range(rollouts):
             process = scalar[c][r]
-            assert ours[c, r] == pytest.approx(process.evidence(tuning.horizon), rel=1e-9)
-            assert not_worse[c, r] == pytest.approx(process.not_worse(), rel=1e-9)
-            assert suspicion[c, r] == pytest.approx(process.suspicion(), rel=1e-9)
+            assert ours[c, r] == pytest.approx(process.evidence(tuning.horizon), rel=close)
+            assert not_worse[c, r] == pytest.approx(process.not_worse(), rel=close)
+            assert suspicion[c, r] == pytest.approx(process.suspicion(), rel=close)
             assert tau[c, r] == pytest.approx(process.noise.tau(tuning.tau), rel=1e-9)
             assert engine.blocks[c, r] == process.blocks
 
