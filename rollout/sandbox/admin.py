@@ -84,20 +84,21 @@ class Admin:
         return web.json_response({"ended": ended})
 
     async def knobs(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        """Durations of operations and delays of ingestion, as pairs of seconds (shortest, longest)."""
+        """Durations of operations and delays of ingestion, as pairs of seconds (shortest, longest); who may only read."""
         timings = {item.name: getattr(self._cloud.timings, item.name) for item in fields(self._cloud.timings)}
         delays = {"logs": self._log.delays.logs, "metrics": self._log.delays.metrics}
         seconds = {name: [each.total_seconds() for each in pair] for name, pair in delays.items()}
-        return web.json_response({"timings": timings, "delays": seconds})
+        return web.json_response({"timings": timings, "delays": seconds, "readers": sorted(self._cloud.readers)})
 
     async def turn(self, request: web.Request) -> web.Response:
         """Turn some of the knobs; what is under way keeps its time."""
         body = await _object(request)
-        if unknown := sorted(set(body) - {"timings", "delays"}):
-            raise ValueError(f"unknown knob {', '.join(unknown)}: use timings or delays")
+        if unknown := sorted(set(body) - {"timings", "delays", "readers"}):
+            raise ValueError(f"unknown knob {', '.join(unknown)}: use timings, delays or readers")
+        readers = _readers(body["readers"]) if "readers" in body else self._cloud.readers
         timings = self._cloud.timings.changed(**body.get("timings", {}))
         delays = _delays(self._log.delays, body.get("delays", {}))
-        self._cloud.timings, self._log.delays = timings, delays
+        self._cloud.timings, self._log.delays, self._cloud.readers = timings, delays, readers
         return await self.knobs(request)
 
     async def register(self, request: web.Request) -> web.Response:
@@ -182,3 +183,10 @@ def _delays(before: Delays, wish: Mapping[str, Any]) -> Delays:
             raise ValueError(f"delays.{name}: {value!r} is not seconds or [shortest, longest] of logs or metrics")
         pairs[name] = (timedelta(seconds=pair[0]), timedelta(seconds=pair[1]))
     return replace(before, **pairs)
+
+
+def _readers(wish: object) -> frozenset[str]:
+    """Client ids whose only role is Reader."""
+    if not isinstance(wish, list) or not all(isinstance(each, str) and each for each in wish):
+        raise ValueError(f"readers: {wish!r} is not a list of client ids")
+    return frozenset(each.casefold() for each in wish)

@@ -69,7 +69,8 @@ class Cloud:
         self.assets = Assets(self.identity)
         self.taken: set[str] = set()  # endpoints of other workspaces of the region, case-folded
         self.clusters: set[str] = {CLUSTER}
-        self.trusted_token: Callable[[str], bool] = _nobody  # of aad_token endpoints
+        self.readers: frozenset[str] = frozenset()  # client ids that have no role beyond Reader, case-folded
+        self.trusted_token: Callable[[str], bool] = lambda _token: False  # of aad_token endpoints
         self._clock = clock
         self._chance = chance
         self._endpoints: dict[str, Endpoint] = {}
@@ -490,10 +491,6 @@ class Cloud:
             if share > 0 and point < 0:
                 return name
         return None
-
-
-def _nobody(token: str) -> bool:  # noqa: ARG001
-    return False
 
 
 def _same(first: str | None, second: str | None) -> bool:

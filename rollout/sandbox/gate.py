@@ -81,6 +81,7 @@ class Gate:
     async def _answer(self, request: web.Request, handler: Handler, target: ArmTarget) -> web.Response:
         actor = self._tokens.check_management(request.headers.get("Authorization"), now=self._wall())
         self._check_scope(request)
+        self._check_role(request, actor)
         wait = self._buckets.take(kind_of(request.method), now=self._cloud.now())
         if wait is not None:
             raise rules.throttled(max(1, round(wait)))
@@ -116,6 +117,12 @@ class Gate:
         if "api-version" not in request.query:
             message = "The api-version query parameter (?api-version=) is required for all requests."
             raise rules.Refusal(400, "MissingApiVersionParameter", message)
+
+    def _check_role(self, request: web.Request, actor: Actor) -> None:
+        """Who is only a Reader may send nothing but reads."""
+        if request.method in ("GET", "HEAD") or actor.id.casefold() not in self._cloud.readers:
+            return
+        raise rules.forbidden(actor.id, action=action_of(request.method, request.path), scope=request.path)
 
     def route(self, method: Method, path: str, handler: Handler) -> web.RouteDef:
         """A route to the handler; faults of reads befall GET and POST, those of writes the others."""
@@ -156,6 +163,15 @@ def refusing(sentence: str) -> Handler:
         raise rules.not_offered(sentence, status=501)
 
     return refuse
+
+
+def action_of(method: str, path: str) -> str:
+    """The action of a request, as Azure's roles name it: `…/onlineEndpoints/write`, `…/onlineEndpoints/listKeys/action`."""
+    provider, _, rest = path.partition("/providers/")[2].partition("/")
+    parts = rest.split("/")
+    if method == "POST":  # the last part is what is done
+        return "/".join([provider, *parts[:-1:2], parts[-1], "action"])
+    return "/".join([provider, *parts[::2], "delete" if method == "DELETE" else "write"])
 
 
 async def _json(request: web.Request) -> Mapping[str, Any]:

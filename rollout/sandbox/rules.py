@@ -67,6 +67,16 @@ def not_found(what: str) -> Refusal:
     )
 
 
+def forbidden(client_id: str, *, action: str, scope: str) -> Refusal:
+    """No role of this client allows the action."""
+    return Refusal(
+        403,
+        "AuthorizationFailed",
+        f"The client '{client_id}' with object id '{client_id}' does not have authorization to perform action '{action}' over "
+        f"scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+    )
+
+
 def unauthorized(message: str, *, code: str = "InvalidAuthenticationToken") -> Refusal:
     """401 of ARM."""
     return Refusal(401, code, message, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})

@@ -330,6 +330,27 @@ def test_a_person_is_named_as_the_last_writer(sandbox: LocalSandbox, rest: httpx
     assert system["createdBy"] == sandbox.values["client_id"]
 
 
+def test_a_reader_reads_and_writes_nothing(sandbox: LocalSandbox, rest: httpx.Client, at_blue: str) -> None:
+    """As Azure's role Reader: every write is a 403 that names the action, and so is a POST that reads keys."""
+    reader = "7a1c0000-0000-4000-8000-00000000000a"
+    rest.patch("/sandbox/knobs", json={"readers": [reader.upper()]})
+    try:
+        client = sandbox.ml_client(reader, retry_total=0)
+        endpoint = client.online_endpoints.get(SHOP)
+        assert client.online_deployments.list(SHOP)
+        endpoint.traffic = {"blue": 90, "green": 10}
+        with pytest.raises(HttpResponseError) as refused:
+            client.online_endpoints.begin_create_or_update(endpoint)
+        assert refused.value.status_code == 403
+        assert "'Microsoft.MachineLearningServices/workspaces/onlineEndpoints/write'" in str(refused.value)
+        with pytest.raises(HttpResponseError, match="onlineEndpoints/listKeys/action"):
+            client.online_endpoints.get_keys(SHOP)
+        with pytest.raises(HttpResponseError, match="onlineEndpoints/deployments/delete"):
+            client.online_deployments.begin_delete("green", SHOP)
+    finally:
+        rest.patch("/sandbox/knobs", json={"readers": []})
+
+
 @pytest.mark.parametrize(
     ("address", "status", "code"),
     [
@@ -594,7 +615,7 @@ def test_knobs_are_turned_and_wrong_ones_are_named(rest: httpx.Client) -> None:
     before = rest.get("/sandbox/knobs").json()
     turned = rest.patch("/sandbox/knobs", json={"timings": {"read_lag": 4}, "delays": {"logs": [10, 20]}}).json()
     assert (turned["timings"]["read_lag"], turned["delays"]["logs"]) == ([4, 4], [10, 20])
-    for wrong in ({"timings": {"nap": 1}}, {"delays": {"logs": "soon"}}, {"naps": {}}, [1]):
+    for wrong in ({"timings": {"nap": 1}}, {"delays": {"logs": "soon"}}, {"naps": {}}, {"readers": "me"}, [1]):
         answer = rest.patch("/sandbox/knobs", json=wrong)
         assert (answer.status_code, bool(answer.json()["error"]["message"])) == (400, True)
     assert rest.patch("/sandbox/knobs", json=before).json() == before
