@@ -118,8 +118,8 @@ class Snapshots(Protocol):
     def trouble(self, ref: EndpointRef, *, source: Source = "logs") -> str | None:
         """Why this endpoint, or its data of this source, cannot be read at present, in a sentence; None if it can."""
 
-    def blind(self, ref: EndpointRef) -> Sequence[str]:
-        """Why checks of the policy's own cannot be read at present, a sentence each; they blind nothing else."""
+    def blind(self, ref: EndpointRef) -> Mapping[str, str]:
+        """The checks of the policy's own that cannot be read at present, and why; they blind nothing else."""
 
 
 class Telemetry(Protocol):

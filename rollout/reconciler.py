@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from rollout.analysis.cells import ERROR_CLASSES, Cell, merge, reasons
+from rollout.analysis.checks import deciding_source, sources_of
 from rollout.analysis.exhibits import Exhibit, Recorder
 from rollout.analysis.noise import learned
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
@@ -24,8 +25,8 @@ from rollout.lifecycle.sentences import explained
 from rollout.lifecycle.splits import overwritable, tag_note
 from rollout.lifecycle.stage import error_budget, minute_of
 from rollout.policy import Policy
-from rollout.ports import Clock, Endpoints, Lease, Snapshots, Store, StoredCells
-from rollout.world import Alert, Event, Severity, Snapshot, Split
+from rollout.ports import Clock, Endpoints, Lease, Probes, Snapshots, Store, StoredCells
+from rollout.world import Alert, EndpointState, Event, Severity, Snapshot, Split, Trial
 
 #: When a rollout is looked at again if nothing wakes it.
 SAFETY = timedelta(seconds=60)
@@ -60,6 +61,25 @@ class Judge(Protocol):
         """Take in what is new and say what to do."""
 
 
+class NoProbes:
+    """Nobody sends predictions (see `ports.Probes`)."""
+
+    def follow(self, rollout: Rollout, endpoint: EndpointState | None) -> None:
+        """Nothing is sent."""
+
+    def failed_pairs(self, rollout_id: str) -> int:  # noqa: ARG002
+        """Nothing has failed."""
+        return 0
+
+    def trial(self, rollout_id: str) -> Trial | None:  # noqa: ARG002
+        """Nothing was tried."""
+        return None
+
+    def trouble(self, rollout_id: str) -> str | None:  # noqa: ARG002
+        """Nothing is wrong."""
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconciler:
     """Ticks rollouts. `recipients` names the channels that a policy's event of some severity goes to."""
@@ -72,6 +92,7 @@ class Reconciler:
     log: structlog.stdlib.BoundLogger
     judge: Judge = judge
     recorder: Recorder = field(default_factory=Recorder)
+    probes: Probes = field(default_factory=NoProbes)
 
     def tick(self, lease: Lease) -> None:
         """Look, decide, save, act. Gives the lease back. Raises only what the store raises."""
@@ -85,6 +106,8 @@ class Reconciler:
             after = self._write(lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining)
         ended = self.clock.now()
         self.store.release(lease, due_at=ended + next_look(after, ended))
+        seen = self.snapshots.latest(after.ref)
+        self.probes.follow(after, seen.endpoint if seen else None)
 
     def _decide(self, rollout: Rollout, now: datetime) -> Decision:
         facts = self._facts(rollout, now)
@@ -103,7 +126,7 @@ class Reconciler:
         snapshot, trouble = self._snapshot(rollout)
         stable = (likely_stable(rollout, snapshot) or "").casefold()
         judgement, verdict, exhibit = self._judge(rollout, now)
-        recent = self._recent(rollout, now)
+        deciding, recent = deciding_source(rollout.policy), self._recent(rollout, now)
         return Facts(
             snapshot=snapshot,
             judgement=judgement,
@@ -111,13 +134,21 @@ class Reconciler:
             exhibit=exhibit,
             commands=tuple(self.store.pending_commands(rollout.id)),
             stable_serves=_serves(
-                [cells.cells.get(stable, {}) for cells in recent], oldest=minute_of(now) - SERVING_OLDEST
+                [cells.cells.get(stable, {}) for source, cells in recent.items() if source != "custom"],
+                oldest=minute_of(now) - SERVING_OLDEST,
             ),
-            fresh_at=_last_seen(recent[0].cells.get(stable, {}), now),
-            read_at=recent[0].read_at,
-            trouble=trouble or self.snapshots.trouble(rollout.ref),
-            per_minute=_per_minute(recent[0]),
+            fresh_at=_last_seen(recent[deciding].cells.get(stable, {}), now),
+            read_at=recent[deciding].read_at,
+            trouble=trouble or self._trouble(rollout, deciding),
+            trial=self.probes.trial(rollout.id),
+            blind=self.snapshots.blind(rollout.ref),
+            counted_at=recent["custom"].read_at if "custom" in recent else None,
+            per_minute=_per_minute(recent["logs"]) or _per_minute(recent["metrics"]),
         )
+
+    def _trouble(self, rollout: Rollout, deciding: Source) -> str | None:
+        told = self.snapshots.trouble(rollout.ref, source=deciding)
+        return self.probes.trouble(rollout.id) if told is None and deciding == "probes" else told
 
     def _snapshot(self, rollout: Rollout) -> tuple[Snapshot | None, str | None]:
         if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
@@ -133,16 +164,17 @@ class Reconciler:
             self.log.warning("endpoint not readable", endpoint=rollout.ref.name, reason=error.message)
             return None, error.message
 
-    def _recent(self, rollout: Rollout, now: datetime) -> Sequence[StoredCells]:
-        """The last hour: logs first, then metrics."""
+    def _recent(self, rollout: Rollout, now: datetime) -> Mapping[Source, StoredCells]:
+        """The last hour of live traffic, logs first, and of all else that the policy is judged by."""
         end = minute_of(now) + 1
-        return [self.store.cells(source, rollout.ref, start=end - HISTORY, end=end) for source in ("logs", "metrics")]
+        sources: tuple[Source, ...] = ("logs", "metrics", *sources_of(rollout.policy))
+        return {source: self.store.cells(source, rollout.ref, start=end - HISTORY, end=end) for source in sources}
 
     def _judge(self, rollout: Rollout, now: datetime) -> tuple[Judgement | None, Verdict | None, Exhibit | None]:
         stage = stage_of(rollout, now)
         if stage is None or rollout.phase in NEVER_JUDGED:
             return None, None, None
-        series = [self._series(source, rollout, stage, now) for source in rollout.policy.expert.evidence]
+        series = [self._series(source, rollout, stage, now) for source in sources_of(rollout.policy)]
         before = rollout.judgement or self._begin(rollout, series)
         begun = before if rollout.judgement is None else None
         exhibit = self.recorder.exhibit(rollout.id, at=now, stage=stage, series=series, begun=begun)
@@ -166,6 +198,7 @@ class Reconciler:
             steady=_steady(stored, stable, candidate),
             read_at=minute_of(stored.read_at) if stored.read_at else 0,
             history={minute: cell for minute, cell in baseline.items() if minute < stage.started},
+            failed_pairs=self.probes.failed_pairs(rollout.id) if source == "probes" else 0,
         )
 
     # --- writes ----------------------------------------------------------------------------------------------------

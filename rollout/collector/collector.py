@@ -5,7 +5,7 @@ workspace, metrics per subscription and region. Cells are replaced, never added,
 a source that fails is remembered with its sentence and blinds nobody else.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from threading import Lock
 
@@ -260,11 +260,11 @@ class Collector:
             told = status.trouble(now) if status else None
             if told:
                 return told
-        return next(iter(self.blind(ref)), None) if source == "custom" else None
+        return next(iter(self.blind(ref).values()), None) if source == "custom" else None
 
-    def blind(self, ref: EndpointRef) -> Sequence[str]:
-        """Why checks of this rollout's policy cannot be read at present, a sentence each."""
-        return tuple(self._counting.blind(ref).values())
+    def blind(self, ref: EndpointRef) -> Mapping[str, str]:
+        """The checks of the policy's own that cannot be read at present, and why."""
+        return self._counting.blind(ref)
 
     def _status_of(self, source: str, key: Hashable) -> SourceStatus:
         with self._lock:

@@ -13,11 +13,13 @@ from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.judged import judged
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
 from rollout.lifecycle.observing.follow import begin, follow
+from rollout.lifecycle.own_checks import guard_blind
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.prepare import NotYet, Ready, check_start
 from rollout.lifecycle.rollout import Outcome, Rollout
 from rollout.lifecycle.splits import due_write, wanted_traffic, with_write
 from rollout.lifecycle.story import Story
+from rollout.lifecycle.tried import check_trial
 from rollout.policy import Policy
 from rollout.world import EndpointRef, Event, Severity, Split
 
@@ -56,6 +58,7 @@ def _observe(story: Story, facts: Facts, before: Rollout) -> Decision:
         carry_out(story, command, facts)
     _prepare(story, facts)
     follow(story, facts, before)
+    guard_blind(story, facts)
     return _decided(story, facts, write=None)
 
 
@@ -70,6 +73,7 @@ def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
     judged(story, facts, rollout)
     if wanted_traffic(story.rollout) != wanted_traffic(rollout):
         story.set(wanted_since=now)  # before the guards: what is wanted from now on is not late yet
+    guard_blind(story, facts)
     guards.guard_deadline(story)
     guards.guard_approval(story, facts)
     guards.guard_unconfirmed(story, facts)
@@ -107,6 +111,8 @@ def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.phase is not Phase.PREPARING:
         return
     found = check_start(story.rollout, facts, story.now)
+    if isinstance(found, Ready):
+        found = check_trial(story, facts, found)
     if isinstance(found, Ready):
         story.set(
             stable=found.stable,

@@ -3,13 +3,14 @@
 The rule: facts are what was seen and asked, never what is hoped; a decision holds everything that must be saved together.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Command, CommandResult, Event, Snapshot, Split
+from rollout.world import Command, CommandResult, Event, Snapshot, Split, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +18,10 @@ class Facts:
     """The world as one tick sees it.
 
     `stable_serves` is told from stable's last cells: False where most of its answers are bad, None where there are none.
-    `fresh_at` is the last minute in which a log row of stable was seen (before any traffic is moved), `read_at` when the
-    log was last read; `trouble` says why data cannot be read, where the source said so. `per_minute` is the endpoint's
-    traffic in requests per minute.
+    `fresh_at` is the last minute in which the source that decides showed stable (before any traffic is moved), `read_at`
+    when that source was last read; `trouble` says why data cannot be read, where the source said so, `blind` why checks of
+    the policy's own cannot, by name; `counted_at` is when these were last read. `per_minute` is the endpoint's traffic in
+    requests per minute. `trial` is how the policy's sample requests were answered, None while that is not known.
     """
 
     snapshot: Snapshot | None = None
@@ -31,7 +33,10 @@ class Facts:
     fresh_at: datetime | None = None
     read_at: datetime | None = None
     trouble: str | None = None
+    blind: Mapping[str, str] = field(default_factory=dict)
+    counted_at: datetime | None = None
     per_minute: float | None = None
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

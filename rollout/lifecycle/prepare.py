@@ -7,13 +7,18 @@ that holds none, fresh data of stable. Everything else is a refusal that says wh
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from rollout.analysis.checks import deciding_source, sources_of
+from rollout.analysis.terms import Source
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.observing.pair import Known, Named, Unclear, find_pair
+from rollout.lifecycle.own_checks import not_read
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot, Unreadable
 
 #: Stable's last log row must not be older than this when the rollout starts: rows arrive after 3 to 10, at worst 20 minutes.
 FRESH = timedelta(minutes=20)
+#: Sources that only managed endpoints have.
+_OF_MANAGED = frozenset({"logs", "metrics"})
 #: How long a candidate that is still being created is awaited.
 CANDIDATE_AWAITED = timedelta(hours=1)
 
@@ -58,10 +63,12 @@ def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet
 
 
 def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
-    if endpoint.kind is EndpointKind.KUBERNETES:
+    unseen = [source for source in sources_of(rollout.policy) if source in _OF_MANAGED]
+    if endpoint.kind is EndpointKind.KUBERNETES and unseen:
         return Refused(
-            sentence=f"{endpoint.name} is a Kubernetes endpoint: it has no traffic log and no platform metrics, so its "
-            "deployments cannot be compared; use a managed online endpoint"
+            sentence=f"{endpoint.name} is a Kubernetes endpoint: it has no traffic log and no platform metrics, and the policy "
+            f"judges by {' and '.join(unseen)}; write `expert: {{evidence: [probes]}}` and "
+            "`probes: {request_file: requests/sample.json}`, or checks of your own, into the policy"
         )
     if endpoint.mirror_traffic.shares and not rollout.observes:
         return Refused(
@@ -160,23 +167,36 @@ def _check_time(
             return NotYet(sentence=f"deployment {found.name} is still {found.state}", until=awaited)
     if endpoint is not None and not endpoint.settled:
         return NotYet(sentence=f"{endpoint.name} is {endpoint.state}: somebody else's operation runs", until=awaited)
-    if facts.fresh_at is None or now - facts.fresh_at > FRESH:
-        until = rollout.created_at + rollout.policy.when.no_data.hold
-        return NotYet(sentence=_no_fresh_data(rollout, pair[0].name, facts), until=until)
+    until = rollout.created_at + rollout.policy.when.no_data.hold
+    source = deciding_source(rollout.policy)
+    if source != "probes" and (facts.fresh_at is None or now - facts.fresh_at > FRESH):
+        return NotYet(sentence=_no_fresh_data(rollout, pair[0].name, facts, source), until=until)
+    own = not_read(rollout, facts)
+    if own is not None:
+        return NotYet(sentence=own, until=until)
     return Ready(stable=pair[0].name, candidate=pair[1].name, pins=(pair[0].pin, pair[1].pin))
 
 
-def _no_fresh_data(rollout: Rollout, stable: str, facts: Facts) -> str:
+def _no_fresh_data(rollout: Rollout, stable: str, facts: Facts, source: Source) -> str:
     if facts.trouble:
         return facts.trouble.rstrip(".")
+    name = rollout.ref.name
     if facts.read_at is None or facts.read_at < rollout.created_at:
-        return (
-            f"the traffic log of {rollout.ref.name} has not been read yet; where it stays so, /readyz and the daemon's log "
-            "say why"
-        )
+        what = {"metrics": f"the metrics of {name} have", "custom": "the policy's own checks have"}
+        told = what.get(source, f"the traffic log of {name} has")
+        return f"{told} not been read yet; where it stays so, /readyz and the daemon's log say why"
     seen = f"none since {facts.fresh_at:%H:%M} UTC" if facts.fresh_at else "none at all in the last hour"
-    return (
-        f"no fresh rows of {stable} in AmlOnlineEndpointTrafficLog ({seen}): without them nobody can judge. Check that the "
-        "endpoint gets traffic and that its diagnostic setting sends AmlOnlineEndpointTrafficLog to the log workspace of the "
-        "settings (a new setting takes up to an hour)"
-    )
+    where, check = _SOUGHT.get(source, _SOUGHT["logs"])
+    return f"no fresh rows of {stable} in {where} ({seen}): without them nobody can judge. Check that {check}"
+
+
+_SETTING = (
+    "the endpoint gets traffic and that its diagnostic setting sends AmlOnlineEndpointTrafficLog to the log workspace "
+    "of the settings (a new setting takes up to an hour)"
+)
+#: Where stable's rows are looked for, and what to look at where there are none.
+_SOUGHT = {
+    "logs": ("AmlOnlineEndpointTrafficLog", _SETTING),
+    "metrics": ("the metric RequestsPerMinute", "the endpoint gets traffic"),
+    "custom": ("what the policy's own checks count", "the endpoint gets traffic and that the queries count all of it"),
+}

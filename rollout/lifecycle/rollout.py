@@ -107,6 +107,8 @@ class Rollout:
     fail_stands: bool = False  # the candidate failed and was not rolled back: going on needs a reason
     past_fail: int = 0  # how often a person went on past a fail: each time halves the error budget
     told: tuple[str, ...] = ()  # what this phase tells only once and has told
+    noticed: tuple[str, ...] = ()  # of this step, the checks that decide nothing and that people were told of
+    blind: tuple[str, ...] = ()  # the policy's own checks of which people were told that they cannot be read
     active: timedelta = timedelta()  # time before `active_since` that counts towards the deadline
     active_since: datetime | None = None
 

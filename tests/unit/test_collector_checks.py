@@ -136,12 +136,12 @@ def test_a_check_that_fails_blinds_itself_alone(scene: Scene) -> None:
     with pytest.raises(RefusedError, match="Check empty"):
         scene.collector.count("la")
     assert seen(scene)["blue"][2] == {"custom:empty": {0: 89, 1: 1}, "custom:odd": {0: 85, 1: 10}}
-    assert scene.collector.blind(REF) == ("Check empty: row 1: bad is 7, more than n.",)
+    assert scene.collector.blind(REF) == {"empty": "Check empty: row 1: bad is 7, more than n."}
     assert scene.collector.trouble(REF) is None  # the logs are well
     assert scene.collector.trouble(REF, source="custom") == "Check empty: row 1: bad is 7, more than n."
     scene.logs.own["empty"] = rows(scene, ("blue", 100, 2))
     scene.collector.count("la")
-    assert scene.collector.blind(REF) == ()
+    assert scene.collector.blind(REF) == {}
     assert seen(scene)["blue"][2]["custom:empty"] == {0: 98, 1: 2}
 
 
@@ -150,7 +150,7 @@ def test_where_no_check_answers_nothing_is_stored(scene: Scene) -> None:
     with pytest.raises(UnavailableError):
         scene.collector.count("la")
     assert scene.store.cells("custom", REF, start=0, end=1).read_at is None
-    assert scene.collector.blind(REF) == ("No answer.", "No answer.")  # none has ever worked
+    assert scene.collector.blind(REF) == dict.fromkeys(("empty", "odd"), "No answer.")  # none has ever worked
 
 
 def test_minutes_wait_for_a_hiccup_and_close_without_what_lasts(scene: Scene) -> None:
@@ -165,12 +165,12 @@ def test_minutes_wait_for_a_hiccup_and_close_without_what_lasts(scene: Scene) ->
         with pytest.raises(UnavailableError):
             scene.collector.count("la")
         assert closed_before() == 10 + waited
-        assert scene.collector.blind(REF) == ()
+        assert scene.collector.blind(REF) == {}
     scene.azure.clock.move(120)
     with pytest.raises(UnavailableError):
         scene.collector.count("la")
     assert closed_before() == 10
-    assert scene.collector.blind(REF) == ("No answer.",)
+    assert scene.collector.blind(REF) == {"odd": "No answer."}
 
 
 def test_a_closed_minute_gets_no_check_that_it_did_not_have(scene: Scene) -> None:
