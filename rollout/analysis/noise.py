@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rollout.analysis.checks import Check, durations
 from rollout.analysis.criteria import criteria_of
-from rollout.analysis.evidence import RESIDUAL_MAX, TAU_MAX, TAU_MIN, Noise
+from rollout.analysis.evidence import RESIDUAL_MAX, TAU_MAX, TAU_MIN, Process
 from rollout.analysis.judgement import Judgement
 from rollout.analysis.terms import Series
 from rollout.policy import Policy
@@ -74,16 +74,25 @@ def lessons(judgement: Judgement) -> Mapping[str, Mapping[str, Lesson]]:
     """By source and check, what the minutes of a whole rollout taught."""
     return {
         source: {
-            name: lesson(check.process.noise, judgement.taus.get(source, {}).get(name, EXPECTED))
+            name: lesson(check.process, judgement.taus.get(source, {}).get(name, EXPECTED))
             for name, check in state.checks.items()
         }
         for source, state in judgement.sources.items()
     }
 
 
-def lesson(noise: Noise, prior: float) -> Lesson:
-    """The sums of a moment estimate that was weighed by `prior`, per telling minute."""
-    return Lesson(noise.weight * prior**4, noise.surplus * prior**4)
+def lesson(process: Process, prior: float) -> Lesson:
+    """The moment estimate of a rollout that began with the spread `prior`.
+
+    Its minutes were weighed by what they could tell of `prior`; here they count by what they can tell of `EXPECTED`, or of
+    `prior` where that is larger, and never for more minutes than there were: so a rollout counts the same whatever was
+    known before it.
+    """
+    noise = process.noise
+    if noise.weight <= 0.0:
+        return Lesson(0.0, 0.0)
+    blocks = min(noise.weight * max(prior, EXPECTED) ** 4, float(process.blocks))
+    return Lesson(blocks, blocks * noise.surplus / noise.weight)
 
 
 def spread(taught: Iterable[Lesson]) -> float:

@@ -38,7 +38,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def _judgement(weight: float = 7.0) -> Judgement:
     checks = {
-        name: CheckState(process=Process(noise=Noise(surplus=0.1 + 0.2, weight=weight, seen=5.0, expected=4.0)))
+        name: CheckState(process=Process(blocks=9, noise=Noise(surplus=0.1 + 0.2, weight=weight)))
         for name in ("error_rate", "latency_p95")
     }
     return Judgement(alpha=0.05, sources={"logs": SourceState(checks=checks)})
@@ -61,7 +61,7 @@ def test_a_promoted_rollout_teaches_its_endpoint_once(store: Store) -> None:
     assert store.noise(REF) == {}
     _run(store, _ended(7), saves=2)
 
-    taught = lesson(Noise(surplus=0.1 + 0.2, weight=7.0), 0.3)
+    taught = lesson(Process(blocks=9, noise=Noise(surplus=0.1 + 0.2, weight=7.0)), 0.3)
     assert store.noise(REF) == {"logs": {"error_rate": [taught], "latency_p95": [taught]}}
     assert store.noise(OTHER) == {}
 

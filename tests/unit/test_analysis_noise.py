@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.analysis.cells import Cell
-from rollout.analysis.evidence import TAU_MAX, TAU_MIN, Counts, Noise
+from rollout.analysis.evidence import TAU_MAX, TAU_MIN, Counts, Noise, Process
 from rollout.analysis.noise import EXPECTED, Lesson, learned, lesson, lesson_alone, lessons, spread
 from rollout.analysis.verdict import Series, begin, judge
 from tests.support.judging import START, logs, policy, stage
@@ -14,13 +14,13 @@ from tests.support.judging import START, logs, policy, stage
 HOLDING = policy(when={"suspicion": "hold"})
 
 
-def _pair(rng: np.random.Generator, tau: float, *, prior: float, blocks: int = 50, rate: float = 2_000.0) -> Noise:
+def _pair(rng: np.random.Generator, tau: float, *, prior: float, blocks: int = 50, rate: float = 2_000.0) -> Process:
     """What a rollout shows whose deployments' log-ratio varies by tau, beside a drift that both share."""
     noise = Noise()
     for drift, mine in zip(rng.lognormal(0.0, 0.3, blocks), rng.lognormal(0.0, tau, blocks), strict=True):
         z, x = rng.poisson([rate * drift, rate * drift * mine])
         noise = noise.after(Counts(float(z), 1e5, float(x), 1e5), prior)
-    return noise
+    return Process(blocks=blocks, noise=noise)
 
 
 @pytest.mark.parametrize("tau", [0.08, 0.2, 0.5])
@@ -29,6 +29,15 @@ def test_five_rollouts_teach_their_spread_whatever_was_expected_of_them(tau: flo
     rng = np.random.default_rng(7)
     found = spread([lesson(_pair(rng, tau, prior=prior), prior) for _ in range(5)])
     assert found == pytest.approx(tau, rel=0.35)
+
+
+@pytest.mark.parametrize("rate", [20.0, 2_000.0])
+def test_a_rollout_counts_for_its_minutes_whatever_was_expected_of_them(rate: float) -> None:
+    usual, quiet = (
+        lesson(_pair(np.random.default_rng(7), 0.1, prior=prior, rate=rate), prior).blocks for prior in (0.3, 0.1)
+    )
+    assert 0.2 * 50 < usual <= quiet <= 50
+    assert lesson(Process(), 0.3) == Lesson(0.0, 0.0)
 
 
 def test_the_less_is_known_the_nearer_to_what_is_expected_of_all() -> None:
@@ -99,6 +108,5 @@ def test_a_rollout_teaches_by_its_own_judgement() -> None:
     series = logs(_minutes(bad, START, 6), _minutes(bad, START, 6), history=_minutes(bad, START - 60, 60))
     after, _ = judge(judgement, policy=HOLDING, stage=stage(), series=[series], now=START + 6)
     found = lessons(after)["logs"]["error_rate"]
-    noise = after.sources["logs"].checks["error_rate"].process.noise
-    assert found == lesson(noise, 0.5)
-    assert 1.0 < found.blocks < 6.0
+    assert found == lesson(after.sources["logs"].checks["error_rate"].process, 0.5)
+    assert 1.0 < found.blocks <= 6.0

@@ -11,7 +11,7 @@ import numpy as np
 from rollout.analysis.criteria import Criteria
 from rollout.analysis.crowd import Watch
 from rollout.analysis.engine import Array
-from rollout.analysis.evidence import Noise
+from rollout.analysis.evidence import Noise, Process
 from rollout.analysis.noise import EXPECTED, Lesson, lesson, lesson_alone, spread
 from tests.benchmarks.detection.workload import PATHS, Endpoint, Fault
 
@@ -39,11 +39,11 @@ def hour_before(endpoint: Endpoint, criteria: Criteria) -> Array:
 
 def rollouts_before(endpoint: Endpoint, criteria: Criteria) -> Array:
     """What so many healthy rollouts before this one taught."""
-    taus, taught = hour_before(endpoint, criteria), []
+    taus, taught = hour_before(endpoint, criteria), list[list[list[Lesson]]]()
     for number in range(ROLLOUTS_BEFORE):
         before = Endpoint(endpoint.cell, endpoint.noise, Fault(), endpoint.rollouts, (*endpoint.seed, _PAST, number))
         taught.append(_lessons(before, criteria, taus))
-        taus = _each(taus.shape, lambda c, r: spread([Lesson(found[0][c, r], found[1][c, r]) for found in taught]))
+        taus = _each(taus.shape, lambda c, r: spread([lessons[c][r] for lessons in taught]))
     return taus
 
 
@@ -55,11 +55,17 @@ def _alone(z: Array, m: Array) -> Lesson:
     return lesson_alone([(bad, of) for bad, of in zip(z.tolist(), m.tolist(), strict=True) if of > 0.0])
 
 
-def _lessons(endpoint: Endpoint, criteria: Criteria, taus: Array) -> Lesson:
+def _lessons(endpoint: Endpoint, criteria: Criteria, taus: Array) -> list[list[Lesson]]:
     """By check and rollout."""
     watch = Watch(criteria, endpoint.usual, behind=0, rollouts=endpoint.rollouts, prior=taus)
     ids, nobody = np.arange(endpoint.rollouts), np.zeros(endpoint.rollouts, dtype=bool)
     for minute, place in endpoint.schedule():
         cells, _ = endpoint.minute(minute, ids, **place)
         watch.processes.take(cells.z, cells.m, cells.x, cells.n, nobody)
-    return lesson(Noise(surplus=watch.processes.surplus, weight=watch.processes.weight), taus)
+    known = watch.processes
+    sums = zip(*(part.tolist() for part in (known.blocks, known.surplus, known.weight, taus)), strict=True)
+    return [[_lesson(*one) for one in zip(*row, strict=True)] for row in sums]
+
+
+def _lesson(blocks: float, surplus: float, weight: float, prior: float) -> Lesson:
+    return lesson(Process(blocks=int(blocks), noise=Noise(surplus=surplus, weight=weight)), prior)
