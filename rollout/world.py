@@ -150,11 +150,13 @@ class Snapshot:
 class Trial:
     """How both deployments answered the policy's sample requests before a rollout.
 
-    `problem` says in words what was wrong, None where nothing was; `at` is when the last answer came.
+    `problem` says in words what was wrong, None where nothing was; `final`: it does not pass by itself. `at` is when the
+    last answer came.
     """
 
     at: datetime
     problem: str | None = None
+    final: bool = False
 
 
 class Verb(StrEnum):

@@ -26,8 +26,9 @@ from rollout.errors import RolloutError, SettingsError
 from rollout.web.app import create_app
 
 STOPPED, FAILED, UNUSABLE = 0, 1, 2
-#: Seconds of the five that a stop may take: open requests, ticks under way, each channel's alert under way.
-REQUESTS_END, TICKS_END, ALERTS_END = 1, 3.0, 0.1
+#: Seconds of the five that a stop may take: open requests, ticks under way, each channel's alert under way, the prober's
+#: round.
+REQUESTS_END, TICKS_END, ALERTS_END, PROBES_END = 1, 3.0, 0.1, 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -118,6 +119,7 @@ async def _run(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     watching = asyncio.create_task(_watchdog(parts))
+    parts.prober.start()
     parts.dispatcher.start()
     jobs.start()
     host, port = listener.getsockname()[:2]
@@ -137,6 +139,7 @@ async def _run(
 def _hand_over(parts: Parts) -> int:
     """Give back every lease; how many ticks were left in the middle, to heal with the next daemon's first tick."""
     parts.courier.close()
+    parts.prober.stop(PROBES_END)
     left = parts.dispatcher.stop(TICKS_END)
     parts.courier.wait(ALERTS_END)
     return left

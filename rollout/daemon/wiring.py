@@ -28,6 +28,7 @@ from rollout.daemon.site import Site
 from rollout.daemon.ticks import RENEW_EVERY, Dispatcher
 from rollout.policy import Policy
 from rollout.ports import Store
+from rollout.prober import AT_ONCE, Prober
 from rollout.reconciler import Reconciler
 from rollout.store import open_store
 from rollout.web.service import Service
@@ -49,6 +50,7 @@ class Parts:
 
     store: Store
     dispatcher: Dispatcher
+    prober: Prober
     jobs: Sequence[Job]
     service: Service
     health: DaemonHealth
@@ -104,6 +106,14 @@ class _Builder:
             lag=site.settings.polling.lag,
         )
         self._send = Job("Sending alerts", courier.deliver, every=DELIVER, pool=self._housekeepers, log=log)
+        self._prober = Prober(
+            store=store,
+            clock=self._clock,
+            scoring=azure.scoring,
+            on_change=self._changed,
+            submit=Pool("probe", 2 * AT_ONCE).submit,
+            log=log,
+        )
         self._dispatcher = self._make_dispatcher()
         self._policies = PolicyBook(
             site.path(site.settings.policies),
@@ -131,6 +141,7 @@ class _Builder:
         return Parts(
             store=self._store,
             dispatcher=self._dispatcher,
+            prober=self._prober,
             jobs=[*self._polls.values(), *self._keeping_jobs()],
             service=service,
             health=self._health(),
@@ -164,6 +175,7 @@ class _Builder:
             snapshots=self._collector,
             recipients=whom,
             log=self._log,
+            probes=self._prober,
         )
         return Dispatcher(
             store=self._store,

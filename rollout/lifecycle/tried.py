@@ -1,0 +1,33 @@
+"""The trial before the first write: both deployments answer the policy's sample requests, or nothing begins.
+
+The rule: a policy with probes is judged by them, so a request that the deployments do not understand, or a candidate that
+does not answer at all, is a person's business before any live traffic is.
+"""
+
+from datetime import timedelta
+
+from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.prepare import NotYet, Ready, Refused
+from rollout.lifecycle.story import Story
+
+#: How long the answers are awaited: the daemon tries for about a minute, and says so when it gives up.
+AWAITED = timedelta(hours=1)
+
+
+def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Refused:
+    """Ready once both have answered; the two are written down, so that the daemon knows whom to ask."""
+    if story.rollout.policy.probes is None:
+        return ready
+    story.set(stable=ready.stable, candidate=ready.candidate)
+    trial = facts.trial
+    until = story.rollout.created_at + AWAITED
+    if trial is None:
+        return NotYet(sentence="the policy's sample requests are being sent to both deployments", until=until)
+    if trial.problem is None:
+        return ready
+    if not trial.final:
+        return NotYet(sentence=trial.problem, until=until)
+    return Refused(
+        sentence=f"{trial.problem}. Both deployments must answer the policy's sample requests before any traffic moves: "
+        "correct `probes` in the policy, or mend what answers"
+    )

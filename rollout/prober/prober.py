@@ -1,0 +1,246 @@
+"""The prober: sends the pairs of all rollouts that ask for probes, and tells what came of them.
+
+The rule: one thread decides what is due, threads of a pool wait for answers; nothing is queued: what finds no room is not
+sent. Minutes go to the store as they end, like those of any other source; that ten pairs in a row failed is told at once.
+It begins, goes on and stops as the rollout's ticks say, and stops by itself where no tick says anything.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from rollout.errors import RolloutError
+from rollout.lifecycle import Phase, Rollout
+from rollout.ports import Answer, Clock, Scoring, Store
+from rollout.prober import trials
+from rollout.prober.stream import Flight, Stream
+from rollout.world import EndpointRef, EndpointState, Trial
+
+#: Pairs under way, over all rollouts: twice as many threads are needed.
+AT_ONCE = 24
+#: How often it looks at what is under way, in seconds, and how long it goes on without being told to.
+LOOK_EVERY, FOLLOWED_FOR = 0.25, 300.0
+MINUTE = timedelta(minutes=1)
+SOURCE = "probes"
+_PROBED = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING, Phase.OBSERVING})
+
+
+class Prober:
+    """See `rollout.ports.Probes`; safe to use from many threads."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        scoring: Mapping[str, Scoring],
+        on_change: Callable[[Iterable[EndpointRef]], None],
+        submit: Callable[[Callable[[], None]], object],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._scoring = scoring
+        self._on_change = on_change
+        self._submit = submit
+        self._log = log
+        self._second = clock.real_seconds(timedelta(seconds=1))
+        self._minute = clock.real_seconds(MINUTE)
+        self._streams: dict[str, Stream] = {}
+        self._lock = threading.Lock()
+        self._storing = threading.Lock()
+        self._awake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send what is due."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Send nothing more; what is under way is left to end by itself."""
+        self._stopping.set()
+        self._awake.set()
+        self._thread.join(timeout)
+
+    # --- the port
+
+    def follow(self, rollout: Rollout, endpoint: EndpointState | None) -> None:
+        """This is where the rollout stands now."""
+        if rollout.policy.probes is None or rollout.ref.workspace not in self._scoring:
+            return
+        with self._lock:
+            stream = self._streams.get(rollout.id)
+            if stream is None:
+                if rollout.ended:
+                    return
+                stream = Stream(rollout_id=rollout.id, ref=rollout.ref, probes=rollout.policy.probes)
+                self._streams[rollout.id] = stream
+            wanted = rollout.phase in _PROBED and rollout.share > 0
+            stream.follow(rollout, endpoint, wanted=wanted, now=self._seconds())
+            stream.ended = rollout.ended
+            tries = rollout.phase is Phase.PREPARING and stream.tries(self._seconds())
+        if tries and stream.endpoint is not None:
+            self._submit(partial(self._make_trial, stream, stream.endpoint))
+        self._awake.set()
+
+    def failed_pairs(self, rollout_id: str) -> int:
+        """Pairs in a row, up to now, in which only the candidate's answer was bad."""
+        with self._lock:
+            stream = self._streams.get(rollout_id)
+            return stream.failed if stream else 0
+
+    def trial(self, rollout_id: str) -> Trial | None:
+        """How the sample requests were answered before the start; None while that is not known."""
+        with self._lock:
+            stream = self._streams.get(rollout_id)
+            return stream.trial if stream else None
+
+    def trouble(self, rollout_id: str) -> str | None:
+        """Why no probes can be sent at present, in a sentence; None if they can."""
+        with self._lock:
+            stream = self._streams.get(rollout_id)
+            return stream.trouble if stream else None
+
+    def _make_trial(self, stream: Stream, endpoint: EndpointState) -> None:
+        scoring = self._scoring[stream.ref.workspace]
+        names = (stream.stable, stream.candidate)
+        try:
+            trial = trials.made(scoring, endpoint, stream.probes, names=names, now=self._clock.now)
+        except Exception as error:
+            self._log.error("A sample request failed in a way that nobody foresaw.", exc_info=error)
+            trial = Trial(at=self._clock.now(), problem="the sample request could not be sent: the log says more")
+        with self._lock:
+            stream.took_trial(trial, self._seconds())
+        self._on_change([stream.ref])
+
+    # --- in the prober's thread
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._awake.clear()
+            try:
+                pause = self.round()
+            except RolloutError as error:
+                self._log.warning("The store does not take probes.", reason=error.message)
+                pause = LOOK_EVERY
+            except Exception as error:
+                self._log.error("Probing failed in a way that nobody foresaw.", exc_info=error)
+                pause = LOOK_EVERY
+            self._awake.wait(pause)
+
+    def round(self) -> float | None:
+        """Send what is due, store the minutes that are over; how many seconds to rest (None: until something happens)."""
+        with self._lock:
+            streams = list(self._streams.values())
+            for stream in streams:
+                stream.look(self._seconds())
+                self._leave(stream)
+        while self._begin_one():
+            pass
+        news = [stream.ref for stream in streams if self._keep(stream)]
+        if news:
+            self._on_change(news)
+        with self._lock:
+            self._streams = {found.rollout_id: found for found in self._streams.values() if not found.over}
+            due = [at for stream in self._streams.values() if (at := stream.next_due()) is not None]
+            looks = [self._seconds() + LOOK_EVERY] if self._streams else []
+        return max(0.01, min(due + looks) - self._seconds()) if due or looks else None
+
+    def _leave(self, stream: Stream) -> None:
+        """Nobody has said for long that it is to go on."""
+        if stream.wanted and self._seconds() - stream.followed > FOLLOWED_FOR:
+            stream.wanted = False
+            self._log.warning("Probing stops: its rollout was not looked at for long.", endpoint=stream.ref.name)
+
+    def _begin_one(self) -> bool:
+        """Send the pair that is due first, if there is one and room for it."""
+        with self._lock:
+            now = self._seconds()
+            due = [(at, stream) for stream in self._streams.values() if (at := stream.next_due()) is not None]
+            at, stream = min(due, key=lambda found: found[0], default=(now + 1, None))
+            under_way = sum(len(each.flights) for each in self._streams.values())
+            if stream is None or at > now or under_way >= AT_ONCE or self._stopping.is_set():
+                return False
+            flight = stream.begin(now, self._minute)
+            roles = {"candidate": stream.candidate, "baseline": stream.stable}
+        for role, deployment in roles.items():
+            self._submit(partial(self._send, stream, flight, role, deployment))
+        return True
+
+    # --- in a pool's thread
+
+    def _send(self, stream: Stream, flight: Flight, role: str, deployment: str) -> None:
+        endpoint, patience = stream.endpoint, stream.probes.timeout
+        if endpoint is None:
+            return
+        try:
+            answer = self._scoring[stream.ref.workspace].send(
+                endpoint, flight.body, deployment=deployment, timeout=patience
+            )
+        except RolloutError as error:
+            self._give_up(stream, flight, error.message)
+        except Exception as error:
+            self._log.error("A probe failed in a way that nobody foresaw.", exc_info=error)
+            self._give_up(stream, flight, "a probe could not be sent: the daemon's log says more")
+        else:
+            self._take(stream, flight, role, answer)
+
+    def _give_up(self, stream: Stream, flight: Flight, why: str) -> None:
+        with self._lock:
+            news = stream.gave_up(flight, why, self._seconds())
+        if news:
+            self._log.warning("Probes cannot be sent.", endpoint=stream.ref.name, reason=why)
+
+    def _take(self, stream: Stream, flight: Flight, role: str, answer: Answer) -> None:
+        crashed = False
+        with self._lock:
+            now = self._seconds()
+            pair = flight.take(role, answer, now)
+            if pair is not None and flight in stream.flights:
+                crashed = stream.landed(flight, pair, self._this_minute(), now)
+        if pair is not None and pair.failed:
+            self._awake.set()  # the next one is due sooner
+        if crashed and pair is not None:
+            why = pair.candidate.why
+            self._log.warning("Probes fail on the candidate only.", endpoint=stream.ref.name, reason=why)
+            self._tell(stream)
+
+    def _tell(self, stream: Stream) -> None:
+        """A crash: what was seen is stored as far as it goes, and the rollout is looked at now."""
+        try:
+            self._keep(stream, running=True)
+        except RolloutError as error:
+            self._log.warning("The store does not take probes.", reason=error.message)
+        self._on_change([stream.ref])
+
+    # --- minutes
+
+    def _keep(self, stream: Stream, *, running: bool = False) -> bool:
+        """Put the minutes that are over into the store, as closed (and the one that runs, as open); whether that is news."""
+        with self._storing:
+            with self._lock:
+                now = self._this_minute()
+                batch = stream.ripe(now, running=running)
+            if batch is None:
+                return False
+            news = self._store.put_cells(
+                SOURCE,
+                stream.ref,
+                batch.cells,
+                window=batch.window,
+                closed_before=now,
+                read_at=self._clock.now(),
+            )
+            with self._lock:
+                stream.kept(now)
+        return news
+
+    def _this_minute(self) -> int:
+        return int(self._clock.now().timestamp() // 60)
+
+    def _seconds(self) -> float:
+        """A stopwatch of real seconds."""
+        return self._clock.monotonic() * self._second
