@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, evidence, importing, observing, planning, reading
+from rollout.cli import acting, checking, evidence, importing, observing, planning, reading
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -60,6 +60,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
 )
 for _name, _command in COMMANDS:
     app.command(_name)(_command)
+app.add_typer(checking.app, name="check")
 
 
 @app.command()

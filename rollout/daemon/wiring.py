@@ -26,6 +26,7 @@ from rollout.daemon.policies import PolicyBook
 from rollout.daemon.pools import Pool
 from rollout.daemon.site import Site
 from rollout.daemon.ticks import RENEW_EVERY, Dispatcher
+from rollout.daemon.trials import Trials
 from rollout.policy import Policy
 from rollout.ports import Store
 from rollout.prober import AT_ONCE, Prober
@@ -137,6 +138,7 @@ class _Builder:
             started=self._look_now,
             new_id=new_id,
             past=Past(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
+            trials=Trials(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
         )
         return Parts(
             store=self._store,

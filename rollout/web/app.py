@@ -1,8 +1,8 @@
 """The FastAPI face: routes under /v1, health, a token, errors as RFC 9457 problems.
 
 The rule: loopback only; every route under /v1 needs the bearer token; an answer never shows a stack trace. Routes are
-plain functions (run in threads): they read the store for milliseconds and never wait for Azure, but for /v1/plan, which may
-ask the logs within bounds (see `rollout.daemon.past`).
+plain functions (run in threads): they read the store for milliseconds and never wait for Azure, but for /v1/plan and
+/v1/checks/try, which may ask the logs within bounds (see `rollout.daemon.past` and `rollout.daemon.trials`).
 """
 
 import hmac
@@ -15,13 +15,14 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError, UnavailableError
-from rollout.policy import Policy
+from rollout.policy import Checks, CustomCheck, Policy
 from rollout.web import views
-from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, StartBody
+from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, StartBody, TryBody
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
 
@@ -133,6 +134,14 @@ def _add_evidence(router: APIRouter, service: Service) -> None:
         return service.export(service.find(endpoint, workspace=workspace))
 
 
+def _own_checks(body: TryBody) -> tuple[CustomCheck, ...]:
+    try:
+        checks = Checks.model_validate({"custom": [check.model_dump() for check in body.checks]})
+    except ValidationError as error:
+        raise PolicyError("; ".join(_said(one) for one in error.errors())) from None
+    return checks.custom
+
+
 def _sent(service: Service, sent: PolicyBody) -> Policy:
     if sent.name is not None:
         return service.policies.find(sent.name)
@@ -175,6 +184,11 @@ def _add_rest(router: APIRouter, service: Service) -> None:
     def plan(body: PlanBody) -> views.Json:
         """What a policy will see and take on its endpoint, from the endpoint's last hours; takes seconds."""
         return service.plan(_sent(service, body.policy), hours=body.hours)
+
+    @router.post("/checks/try", tags=["policies"])
+    def try_checks(body: TryBody) -> views.Json:
+        """What the queries of checks count on an endpoint just now, and what the checks would say; takes seconds."""
+        return service.try_checks(body.endpoint, _own_checks(body), workspace=body.workspace, hours=body.hours)
 
     @router.get("/deliveries", tags=["alerts"])
     def deliveries(

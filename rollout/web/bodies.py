@@ -75,3 +75,20 @@ class CommandBody(Body):
     full: Annotated[bool, Field(description="promote: past all steps")] = False
     drift: Annotated[Literal["adopt", "restore"] | None, Field(description="resume: whose split holds")] = None
     workspace: Annotated[str | None, Field(max_length=200)] = None
+
+
+class CheckBody(Body):
+    """A check of a policy's own."""
+
+    name: Annotated[str, Field(max_length=63, description="What to call it")]
+    kql: Annotated[str, Field(max_length=MAX_POLICY, description="Its query")]
+    max_increase: Annotated[str, Field(max_length=20, description="In percentage points")] = "1pp"
+
+
+class TryBody(Body):
+    """Run the queries of checks once, over the last hours."""
+
+    endpoint: Annotated[str, Field(min_length=1, max_length=64)]
+    workspace: Annotated[str | None, Field(max_length=200)] = None
+    checks: Annotated[list[CheckBody], Field(min_length=1, max_length=10)]
+    hours: Annotated[int, Field(ge=1, le=24, description="How far back to look")] = 1

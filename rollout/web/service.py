@@ -16,11 +16,12 @@ from rollout.lifecycle import Rollout, eta, new_rollout
 from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
-from rollout.policy import Files, Policy, effective_yaml
+from rollout.policy import CustomCheck, Files, Policy, effective_yaml
 from rollout.ports import Clock, Delivery, Store
 from rollout.web import views
 from rollout.web.explaining import explain_view
 from rollout.web.plans import plan_view
+from rollout.web.trying import Trials, trial_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
 MAX_LISTED = 500
@@ -89,8 +90,10 @@ class Service:
         started: Callable[[EndpointRef], None],
         new_id: Callable[[], str],
         past: Past | None = None,
+        trials: Trials | None = None,
     ) -> None:
         self._past = past
+        self._trials = trials
         self.policies = policies
         self.world = world
         self._store = store
@@ -146,15 +149,27 @@ class Service:
         profile = self._past.at_once(rollout.ref) if self._past else None
         return plan_view(rollout.policy, plan_of(rollout.policy, profile)) if profile else None
 
+    def try_checks(
+        self, endpoint: str, checks: Sequence[CustomCheck], *, workspace: str | None, hours: int
+    ) -> views.Json:
+        """What the queries of these checks count on an endpoint just now; waits for Azure. Raises RolloutError."""
+        if self._trials is None:
+            raise RefusedError("This daemon runs no queries.")
+        ref = EndpointRef(workspace=self._workspace(workspace, how="name one with --workspace"), name=endpoint)
+        return trial_view(self._trials.run(ref, checks, hours=hours), checks)
+
     def _workspace_of(self, policy: Policy) -> str:
+        return self._workspace(policy.workspace, how="add `workspace:` to the policy")
+
+    def _workspace(self, name: str | None, *, how: str) -> str:
         known = ", ".join(self._workspaces)
-        if policy.workspace is None:
+        if name is None:
             if len(self._workspaces) != 1:
-                raise PolicyError(f"The settings name several workspaces ({known}): add `workspace:` to the policy.")
+                raise PolicyError(f"The settings name several workspaces ({known}): {how}.")
             return self._workspaces[0]
-        if policy.workspace not in self._workspaces:
-            raise PolicyError(f"workspace: {policy.workspace} is not in the settings, which name {known}.")
-        return policy.workspace
+        if name not in self._workspaces:
+            raise PolicyError(f"workspace: {name} is not in the settings, which name {known}.")
+        return name
 
     def rollouts(self, *, workspace: str | None, active_only: bool, limit: int) -> list[Rollout]:
         """Newest first."""

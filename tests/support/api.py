@@ -22,9 +22,12 @@ from rollout.clock import WallClock
 from rollout.daemon.policies import PolicyBook
 from rollout.errors import RefusedError
 from rollout.lifecycle import Facts, Phase, Rollout, advance
+from rollout.policy import CustomCheck
+from rollout.ports import Counted
 from rollout.store import SqlStore, open_store
 from rollout.web.app import create_app
 from rollout.web.service import Service
+from rollout.web.trying import Trial
 from rollout.world import EndpointRef, EndpointState, Snapshot, Split
 
 TOKEN = "a-token-for-tests-only"
@@ -67,6 +70,20 @@ class SeenPast:
 
 
 @dataclass
+class SeenTrials:
+    """What queries of checks count: filled by the test."""
+
+    counts: dict[str, Sequence[Counted] | str] = field(default_factory=dict)
+    asked: list[tuple[EndpointRef, Sequence[CustomCheck], int]] = field(default_factory=list)
+
+    def run(self, ref: EndpointRef, checks: Sequence[CustomCheck], *, hours: int) -> Trial:
+        self.asked.append((ref, checks, hours))
+        counts = {check.name: self.counts.get(check.name, ()) for check in checks}
+        both = frozenset({"blue", "green"})
+        return Trial(ref=ref, start=1000, end=1000 + hours * 60, deployments=both, stable="blue", counts=counts)
+
+
+@dataclass
 class ToldHealth:
     """Health as the test says."""
 
@@ -90,6 +107,7 @@ class LocalApi:
     world: SeenWorld
     health: ToldHealth
     past: SeenPast
+    trials: SeenTrials
     policies: PolicyBook
     folder: Path
 
@@ -151,7 +169,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
     (folder / "token").write_text(TOKEN)
     (folder / "policies").mkdir()
     store = open_store(f"sqlite:///{folder / 'rollout.db'}", exclusive=True)
-    clock, world, health, past = WallClock(), SeenWorld(), ToldHealth(), SeenPast()
+    clock, world, health, past, trials = WallClock(), SeenWorld(), ToldHealth(), SeenPast(), SeenTrials()
     log = structlog.stdlib.get_logger()
     policies = PolicyBook(folder / "policies", defaults={}, channels=frozenset({"team-ml"}), clock=clock, log=log)
     numbers = itertools.count(1)
@@ -165,6 +183,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
         started=lambda ref: None,
         new_id=lambda: f"id-{next(numbers)}",
         past=past,
+        trials=trials,
     )
     app = create_app(service, token=TOKEN, health=health, log=log)
     try:
@@ -176,6 +195,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
                 world=world,
                 health=health,
                 past=past,
+                trials=trials,
                 policies=policies,
                 folder=folder,
             )
