@@ -105,9 +105,9 @@ class Reconciler:
             remaining = (lease.until - now).total_seconds()
             after = self._write(lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining)
         ended = self.clock.now()
-        self.store.release(lease, due_at=ended + next_look(after, ended))
         seen = self.snapshots.latest(after.ref)
         self.probes.follow(after, seen.endpoint if seen else None)
+        self.store.release(lease, due_at=ended + next_look(after, ended))
 
     def _decide(self, rollout: Rollout, now: datetime) -> Decision:
         facts = self._facts(rollout, now)
