@@ -252,7 +252,7 @@ class Reconciler:
         """Begin the write; the rollout after its answer."""
         names = (rollout.stable, rollout.candidate)
         try:
-            self._writer(rollout).set_traffic(
+            writer_for(rollout, self.endpoints).set_traffic(
                 rollout.ref.name,
                 split,
                 pair=frozenset(name.casefold() for name in names if name),
@@ -270,15 +270,6 @@ class Reconciler:
             return decision.rollout
         return self._answered(lease, rollout, "accepted", None)
 
-    def _writer(self, rollout: Rollout) -> Endpoints:
-        """The one way to Azure's writes; a rollout that only observes finds it shut, whatever was decided."""
-        workspace = rollout.ref.workspace
-        if rollout.observes:
-            raise RefusedError(f"the rollout of {rollout.ref.name} only observes: nothing is written")
-        if workspace not in self.endpoints:
-            raise RefusedError(f"workspace {workspace} is not in the settings any more: add it, and restart the daemon")
-        return self.endpoints[workspace]
-
     def _answered(self, lease: Lease, rollout: Rollout, outcome: Outcome, error: RolloutError | None) -> Rollout:
         if error is not None:
             self.log.info("traffic not written", endpoint=rollout.ref.name, outcome=outcome, reason=error.message)
@@ -286,6 +277,16 @@ class Reconciler:
         after = written(rollout, outcome=outcome, now=now, not_before=_left_alone_until(rollout, error, now))
         self.store.save(lease, after)
         return after
+
+
+def writer_for(rollout: Rollout, endpoints: Mapping[str, Endpoints]) -> Endpoints:
+    """The one way to Azure's writes. Raises RefusedError; for a rollout that only observes always, whatever was decided."""
+    workspace = rollout.ref.workspace
+    if rollout.observes:
+        raise RefusedError(f"the rollout of {rollout.ref.name} only observes: nothing is written")
+    if workspace not in endpoints:
+        raise RefusedError(f"workspace {workspace} is not in the settings any more: add it, and restart the daemon")
+    return endpoints[workspace]
 
 
 def next_look(rollout: Rollout, now: datetime) -> timedelta:

@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 
 from rollout.analysis.judgement import SourceState
 from rollout.analysis.verdict import Reason, Verdict, begin
+from rollout.errors import RefusedError
 from rollout.lifecycle import TRANSITIONS, Decision, Phase, stage_of, wanted_traffic
 from rollout.lifecycle.observing.pair import Named, Unclear, find_pair
 from rollout.lifecycle.phases import WRITES_NOTHING
 from rollout.lifecycle.splits import HOLDS_TRAFFIC
 from rollout.lifecycle.stage import minute_of
 from rollout.lifecycle.story import Story
+from rollout.reconciler import writer_for
 from rollout.world import Severity, Split
 from tests.support.lives import FAIL, MINUTE, T0, Life, at, deployment, finding, observing, policy, verdict
+from tests.support.local_azure import LocalAzure
 
 P = Phase
 OBSERVE = policy(mode="observe")
@@ -62,6 +65,15 @@ def test_a_decision_of_it_cannot_hold_a_write() -> None:
     life = observing()
     with pytest.raises(AssertionError, match="only observes writes nothing"):
         Decision(rollout=life.rollout, write=Split.of({"blue": 100}))
+
+
+@pytest.mark.parametrize("phase", [P.OBSERVING, P.PROGRESSING, P.ROLLING_BACK])
+def test_the_way_to_a_write_is_shut_whatever_the_phase(phase: Phase) -> None:
+    acting = at(P.PROGRESSING).rollout
+    port = LocalAzure()
+    assert writer_for(acting, {"prod": port}) is port
+    with pytest.raises(RefusedError, match="only observes: nothing is written"):
+        writer_for(replace(acting, phase=phase, policy=OBSERVE), {"prod": port})
 
 
 VERDICTS = st.sampled_from(
