@@ -43,7 +43,7 @@ def plan(
     policy: Annotated[str, typer.Argument(help="A policy file, or the name of a policy that the daemon has loaded.")],
     *,
     rps: Annotated[
-        float | None, typer.Option("--rps", min=0.0001, help="Requests a second; no daemon is asked.")
+        float | None, typer.Option("--rps", min=0.0001, max=1_000_000, help="Requests a second; no daemon is asked.")
     ] = None,
     error_rate: Annotated[str | None, typer.Option("--error-rate", help="With --rps: such as 0.5%.")] = None,
     latency_p95: Annotated[str | None, typer.Option("--latency-p95", help="With --rps: such as 200ms.")] = None,

@@ -88,6 +88,11 @@ def test_what_cannot_be_planned_says_why(tmp_path: Path, words: list[str], told:
     assert told in run(tmp_path, "plan", policy(tmp_path), *words, code=5)
 
 
+@pytest.mark.parametrize("rps", ["nan", "inf", "1e30", "0", "-1"])
+def test_a_traffic_that_is_none_is_refused(tmp_path: Path, rps: str) -> None:
+    assert "Invalid value for '--rps'" in run(tmp_path, "plan", policy(tmp_path), "--rps", rps, code=5)
+
+
 def test_mistakes_in_the_policy_are_told(tmp_path: Path) -> None:
     assert "policy.yaml:2:1: step" in run(tmp_path, "plan", policy(tmp_path, "step: [5%]\n"), "--rps", "1", code=5)
     assert "There is no file canary" in run(tmp_path, "plan", "canary", "--rps", "1", code=5)
