@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from rollout.analysis.checks import Check, durations
 from rollout.analysis.criteria import criteria_of
-from rollout.analysis.evidence import RESIDUAL_MAX, TAU_MAX, TAU_MIN, Process
+from rollout.analysis.evidence import RESIDUAL_MAX, TAU_MAX, Process
 from rollout.analysis.judgement import Judgement
 from rollout.analysis.terms import Series
 from rollout.policy import Policy
 
 EXPECTED = 0.3  # the spread where nothing was learned …
 EXPECTED_BLOCKS = 10.0  # … and how many telling minutes that counts for
+#: However quiet the past was, at least this is expected: a rollout learns slowly that an endpoint has become restless.
+LEAST = 0.15
 
 
 class Lesson(NamedTuple):
@@ -96,8 +98,8 @@ def lesson(process: Process, prior: float) -> Lesson:
 
 
 def spread(taught: Iterable[Lesson]) -> float:
-    """The tau to begin with: the mean over the telling minutes of the past, `EXPECTED` counted in."""
+    """The tau to begin with, `LEAST` to `TAU_MAX`: the mean over the telling minutes of the past, `EXPECTED` counted in."""
     blocks, square = EXPECTED_BLOCKS, EXPECTED_BLOCKS * EXPECTED**2
     for one in taught:
         blocks, square = blocks + one.blocks, square + one.square
-    return float(min(max(square / blocks, TAU_MIN**2), TAU_MAX**2) ** 0.5)
+    return float(min(max(square / blocks, LEAST**2), TAU_MAX**2) ** 0.5)

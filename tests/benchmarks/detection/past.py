@@ -12,7 +12,7 @@ from rollout.analysis.criteria import Criteria
 from rollout.analysis.crowd import Watch
 from rollout.analysis.engine import Array
 from rollout.analysis.evidence import Noise, Process
-from rollout.analysis.noise import EXPECTED, Lesson, lesson, lesson_alone, spread
+from rollout.analysis.noise import EXPECTED, LEAST, Lesson, lesson, lesson_alone, spread
 from tests.benchmarks.detection.workload import PATHS, Endpoint, Fault
 
 ROLLOUTS_BEFORE = 5
@@ -35,6 +35,11 @@ def hour_before(endpoint: Endpoint, criteria: Criteria) -> Array:
     ]
     z, m = np.array([minute.z for minute in hour]), np.array([minute.m for minute in hour])
     return _each(z.shape[1:], lambda c, r: min(EXPECTED, spread([_alone(z[:, c, r], m[:, c, r])])))
+
+
+def quiet_before(endpoint: Endpoint, criteria: Criteria) -> Array:
+    """What the quietest past teaches, whatever the endpoint is like today."""
+    return np.full((len(criteria.checks), endpoint.rollouts), LEAST)
 
 
 def rollouts_before(endpoint: Endpoint, criteria: Criteria) -> Array:

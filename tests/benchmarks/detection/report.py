@@ -15,7 +15,14 @@ from rollout.analysis.terms import Source
 from rollout.lifecycle.rehearsal import Delay
 from rollout.policy import Policy
 from tests.benchmarks.detection import peers
-from tests.benchmarks.detection.past import ROLLOUTS_BEFORE, Taus, hour_before, nothing_known, rollouts_before
+from tests.benchmarks.detection.past import (
+    ROLLOUTS_BEFORE,
+    Taus,
+    hour_before,
+    nothing_known,
+    quiet_before,
+    rollouts_before,
+)
 from tests.benchmarks.detection.probed import CRASHES, false_crashes
 from tests.benchmarks.detection.runs import OURS, SOON, Result, Runs, against, all_seen, closed_loop, crashes, fixed
 from tests.benchmarks.detection.workload import (
@@ -57,6 +64,7 @@ KNOWN = {
     "nothing": nothing_known,
     "stable's hour before": hour_before,
     f"{ROLLOUTS_BEFORE} rollouts before": rollouts_before,
+    "the quietest past": quiet_before,
 }
 CRASH_CELLS, CRASHED = tuple(Cell(rate, 0.01) for rate in (1, 10, 100, 1000)), 500
 ALPHAS = ("1%", "2%", "5%", "10%", "20%")
