@@ -102,9 +102,12 @@ def _now(facts: Mapping[str, Any]) -> list[str]:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     """`Errors 6.8 % vs 0.30 % (…) · fail · evidence 4 120 · logs`: the check's own sentence, where it has one."""
+    told = str(finding.get("sentence") or _comparison(finding)).rstrip(".")
+    if finding.get("role", "evidence") != "evidence":  # its sentence says what part it takes
+        return f"{told} · {finding.get('source')}"
     evidence = finding.get("evidence")
     parts = [
-        str(finding.get("sentence") or _comparison(finding)).rstrip("."),
+        told,
         finding.get("action"),
         None if evidence is None else f"evidence {_evidence(evidence)}",
         finding.get("source"),

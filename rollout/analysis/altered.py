@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from rollout.analysis.cells import UNTIMED, Cell, bucket
+from rollout.analysis.cells import BAD, GOOD, UNTIMED, Cell, bucket
 from rollout.analysis.checks import REFUSED, Check
 from rollout.analysis.replay import Judged
 from rollout.analysis.terms import Finding, Series
@@ -28,10 +28,11 @@ class Change:
 
 def altered(policy: Policy, check: str, **changes: float) -> Policy:
     """The policy with another `max_increase` or `max` of one check."""
-    old: Any = getattr(policy.checks, check)
-    return policy.model_copy(
-        update={"checks": policy.checks.model_copy(update={check: old.model_copy(update=changes)})}
-    )
+    old: Any = policy.checks.named(check)
+    new = old.model_copy(update=changes)
+    own = tuple(new if one is old else one for one in policy.checks.custom)
+    update = {"custom": own} if old in policy.checks.custom else {check: new}
+    return policy.model_copy(update={"checks": policy.checks.model_copy(update=update)})
 
 
 def fewer_bad(judged: Judged, finding: Finding, check: Check, since: int) -> Change:
@@ -78,6 +79,8 @@ Place = tuple[str, int]  # a class and a bucket
 def _bad_of(cell: Cell, check: Check, bar: int | None) -> dict[Place, int]:
     """What counts as bad: by its class, or by its duration."""
     places = {(name, at): count for name, histogram in cell.histograms.items() for at, count in histogram.items()}
+    if check.measure is not None:
+        return {place: count for place, count in places.items() if place == (check.measure, BAD) and not check.reported}
     if check.quantile is None:
         return {place: count for place, count in places.items() if place[0] in REFUSED[check.name]}
     return {
@@ -89,6 +92,9 @@ def _bad_of(cell: Cell, check: Check, bar: int | None) -> dict[Place, int]:
 
 def _good_of(cell: Cell, check: Check, bar: int | None) -> dict[Place, int]:
     """What could be bad instead."""
+    if check.measure is not None:
+        good = {} if check.reported else cell.measure(check.measure)
+        return {(check.measure, at): count for at, count in good.items() if at == GOOD}
     ok = cell.histograms.get("ok", {})
     if check.quantile is None:
         return {("ok", at): count for at, count in ok.items()}
@@ -98,7 +104,9 @@ def _good_of(cell: Cell, check: Check, bar: int | None) -> dict[Place, int]:
 def _moved(cell: Cell, check: Check, bar: int | None, part: float, *, better: bool) -> Cell:
     """A part of the bad requests made good, or of the good ones bad."""
     source = (_bad_of if better else _good_of)(cell, check, bar)
-    if check.quantile is not None:
+    if check.measure is not None:
+        target = (check.measure, GOOD if better else BAD)
+    elif check.quantile is not None:
         target = ("ok", max(0, (bar or 0) + (-_OCTAVE if better else _OCTAVE)))
     else:
         target = ("ok" if better else REFUSED[check.name][0], UNTIMED)

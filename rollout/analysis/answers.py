@@ -53,5 +53,6 @@ def _told(baseline: Rate, candidate: Rate, times: float | None, *, other: bool) 
     both = f"{sentences.value(candidate, 'bytes')} vs {sentences.value(baseline, 'bytes')} in the median"
     if not other:
         return f"Answer size: {both}."
-    how = f"{times:.2g} times as large" if times > 1.0 else f"{1.0 / times:.2g} times smaller"
-    return f"Answers have another size: {both}, {how}; whether they are right is for people to see."
+    return (
+        f"Answers have another size: {both}, {times:.2g} times stable's; whether they are right is for people to see."
+    )

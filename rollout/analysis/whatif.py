@@ -6,7 +6,7 @@ formula beside it. Where it gives another answer with nothing changed, nothing i
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, isclose
+from math import ceil, floor, isclose
 from typing import TypeVar
 
 from rollout.analysis import sentences
@@ -24,6 +24,7 @@ _WITHOUT: dict[Reason, str] = {
     Reason.REGRESSION: "would not have failed",
     Reason.HARD_GUARD: "would not have failed",
     Reason.MAXIMUM: "would not have failed",
+    Reason.HARM: "would not have failed",
     Reason.SUSPICION: "would not have been under suspicion",
     Reason.DOUBT: "would not have been held in doubt",
 }
@@ -48,6 +49,8 @@ def what_if(judged: Judged, policy: Policy, *, candidate: str) -> tuple[str, ...
     verdict = judged.verdict
     if judged.now - judged.stage.started > MOST_MINUTES or not asked.answers():
         return ()
+    if asked.crashed():
+        return ()  # probes in a row, not numbers
     if verdict.reason in _WITHOUT:
         return tuple(asked.less())
     if verdict.action == "pass":
@@ -70,6 +73,10 @@ class _Asked:
         same = (ruling.action, ruling.reason) == (verdict.action, verdict.reason)
         return same and isclose(case.evidence, verdict.evidence, rel_tol=1e-6)
 
+    def crashed(self) -> bool:
+        """The candidate failed for probes that only stable answered."""
+        return self.judged.verdict.reason is Reason.HARD_GUARD and bool(self._again()[0].crashed)
+
     def less(self) -> Iterator[str]:
         """Fewer bad requests, or a wider bound, for the check that speaks the loudest."""
         finding = self._loudest()
@@ -81,7 +88,7 @@ class _Asked:
         """How many more bad requests in the step would have been too many for a pass, by check."""
         source = self._again()[0].deciding.criteria.source
         for finding in self.judged.verdict.findings:
-            if finding.source != source or not finding.candidate.n:
+            if finding.source != source or finding.role != "evidence" or not finding.candidate.n:
                 continue
             counts = [self._extra(finding, passes) for passes in (_passes, _stays_below)]
             words = ("not to pass", "to be evidence that fails")
@@ -119,6 +126,9 @@ class _Asked:
         reason = self.judged.verdict.reason
         if reason is Reason.HARD_GUARD:
             return None
+        if reason is Reason.HARM:
+            least, old = floor(self._again()[0].harm.surely) + 1, self.policy.expert.harm_budget
+            return f"`harm_budget: {least}` instead of {old}"
         if reason is Reason.MAXIMUM:
             return self._higher(finding)
         wider = [one for one in (_POINTS if finding.unit == "share" else _GROWTH) if one > finding.margin * 1.001]
@@ -173,13 +183,13 @@ class _Asked:
 
     def _loudest(self) -> Finding:
         """The check that carries the verdict; where none is marked, the one that carries most of the evidence."""
-        findings = self.judged.verdict.findings
+        findings = [finding for finding in self.judged.verdict.findings if finding.role in {"evidence", "bound"}]
         blamed = [finding for finding in findings if finding.action in {"fail", "retreat"}]
         return max(blamed or findings, key=lambda finding: finding.evidence * finding.weight)
 
     def _check(self, finding: Finding) -> Check:
         criteria = criteria_of(self.policy)[finding.source]
-        return next(check for check in criteria.checks if check.name == finding.check)
+        return next(check for check in criteria.everything if check.name == finding.check)
 
     def _since(self, finding: Finding) -> int:
         """The minute since which the requests speak for a fault; of the hard guard's minutes, the last one is enough."""

@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from rollout.cli.chart import Bar, chart
-from rollout.cli.render import ACTIONS, View, allowed, measured, saw, weighed
+from rollout.cli.render import ACTIONS, View, allowed, mark, measured, named, saw, spoken, weighed
 from rollout.cli.terminal import Look, cells, fold, table
 from rollout.cli.words import THIN, clock_time, moment, number, percent
 
@@ -82,16 +82,16 @@ def _checks(view: View, look: Look) -> list[str]:
 
 
 def _check(check: View, look: Look) -> list[list[str]]:
-    icon, style = ACTIONS.get(check["action"], ("·", "quiet"))
+    icon, style = mark(check)
     loud = [style] if style in {"bad", "warn"} else []
     pair = [check["candidate"], check["baseline"]]
     values = [
         look.paint(icon, style, "bold"),
-        str(check["name"]),
+        named(check),
         look.paint(str(check["source"]), "quiet"),
         *(measured(rate, check["unit"]) for rate in pair),
         allowed(check),
-        look.paint(weighed(check["evidence"]), *loud),
+        look.paint(spoken(check), *loud),
     ]
     ranges = [look.paint(interval(rate, check["unit"]), "quiet") for rate in pair]
     return [values, ["", "", "", *ranges, "", ""]] if any(ranges) else [values]

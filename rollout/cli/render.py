@@ -20,6 +20,7 @@ from rollout.cli.words import (
     moment,
     number,
     percent,
+    size,
     split,
 )
 
@@ -49,6 +50,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "fail": ("✖", "bad"),
 }
 STEPS: Mapping[str, tuple[str, str]] = {"done": ("✔", "good"), "now": ("▶", "info"), "ahead": ("○", "quiet")}
+LONGEST_NAME = 20  # of a check in a table
 LABEL = 10  # columns of the labels on the left
 
 
@@ -224,6 +226,7 @@ def _checks(view: View, look: Look) -> list[str]:
         lines.append(look.paint(f"Evidence against the candidate: {view['verdict']['threshold']:g} ends it.", "quiet"))
     against = [finding for finding in view["checks"] if finding["action"] in {"fail", "retreat"}]
     told = dict.fromkeys(str(finding["sentence"]) for finding in against)
+    told |= dict.fromkeys(str(note) for note in (view["verdict"] or {}).get("notes", ()))
     return lines + [line for text in told for line in fold(text, look.width)]
 
 
@@ -244,17 +247,37 @@ def _check_table(view: View, look: Look) -> list[str]:
 
 
 def _check(finding: View, look: Look) -> dict[str, str]:
-    icon, style = ACTIONS.get(finding["action"], ("·", "quiet"))
+    icon, style = mark(finding)
     loud = [style] if style in {"bad", "warn"} else []
     return {
         "icon": look.paint(icon, style, "bold"),
-        "check": str(finding["name"]),
+        "check": named(finding),
         "source": look.paint(str(finding["source"]), "quiet"),
         "candidate": look.paint(measured(finding["candidate"], finding["unit"]), *loud),
         "stable": measured(finding["baseline"], finding["unit"]),
         "allowed": allowed(finding),
-        "evidence": look.paint(weighed(finding["evidence"]), *loud),
+        "evidence": look.paint(spoken(finding), *loud),
     }
+
+
+def named(finding: View) -> str:
+    """A check's name, cut where it is very long."""
+    name = str(finding["name"])
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def mark(finding: View) -> tuple[str, str]:
+    """The icon of a finding and its style."""
+    return ("!", "warn") if finding.get("alert") else ACTIONS.get(finding["action"], ("·", "quiet"))
+
+
+#: What stands in the place of the evidence where there is none that decides.
+_BESIDE: Mapping[str, str] = {"dry_run": "dry run", "bound": "max only", "alert": "alert only"}
+
+
+def spoken(finding: View) -> str:
+    """The evidence of a check, or how it takes part without any."""
+    return _BESIDE.get(str(finding.get("role", "evidence"))) or weighed(finding["evidence"])
 
 
 def saw(finding: View) -> bool:
@@ -263,17 +286,23 @@ def saw(finding: View) -> bool:
 
 
 def measured(rate: View, unit: str) -> str:
-    """`6.8 % (61 of 900)` or `84 ms (900)`."""
+    """`6.8 % (61 of 900)`, `84 ms (900)` or `412 B (900)`."""
     if rate["value"] is None:
         return "no requests"
+    if unit == "bytes":
+        return f"{size(rate['value'])} ({number(rate['n'])})"
     if unit == "ms":
         return f"{milliseconds(rate['value'])} ({number(rate['n'])})"
     return f"{percent(rate['value'])} ({number(rate['bad'])} of {number(rate['n'])})"
 
 
 def allowed(finding: View) -> str:
-    """`+0.5 pp` or `+25 %`: how much worse than stable the candidate may be."""
+    """`+0.5 pp`, `+25 %` or `×2`: how far the candidate may be from stable; `≤ 800 ms` where only the bound decides."""
     margin = float(finding["margin"])
+    if finding.get("role") == "bound":
+        return f"≤ {milliseconds(finding['maximum'])}"
+    if finding["unit"] == "bytes":
+        return f"×{1 + margin:g}"
     return f"+{margin * 100:g}{THIN}%" if finding["unit"] == "ms" else f"+{margin * 100:g}{THIN}pp"
 
 

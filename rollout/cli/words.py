@@ -28,6 +28,15 @@ def milliseconds(value: float) -> str:
     return f"{value / 1000:.1f}{THIN}s" if value >= 10_000 else f"{number(value)}{THIN}ms"
 
 
+def size(value: float) -> str:
+    """`412 B`, `1.4 kB`, `23 MB`, of 1 000 bytes each."""
+    for unit in ("B", "kB"):
+        if value < 999.5:
+            return f"{value:.1f}{THIN}{unit}" if unit != "B" and value < 9.95 else f"{number(value)}{THIN}{unit}"
+        value /= 1000
+    return f"{value:.1f}{THIN}MB" if value < 9.95 else f"{number(value)}{THIN}MB"
+
+
 def split(traffic: dict[str, int]) -> str:
     """`blue 75 % + green 25 %`, the larger share first."""
     parts = sorted(traffic.items(), key=lambda item: (-item[1], item[0]))

@@ -152,7 +152,9 @@ def _measured(rollout: Rollout, judged: Judged) -> tuple[Measured, ...]:
 
 
 def _intervals(finding: Finding, look: Look, *, seen: bool) -> Measured:
-    check = next(check for check in look.criteria.checks if check.name == finding.check)
+    check = next((check for check in look.criteria.everything if check.name == finding.check), None)
+    if check is None or check.reported:  # not told from requests
+        return Measured(finding=finding)
     counts, stable, ours = shown_by(check, look.seen if seen else look.closed, finding.action)
     if check.quantile is None:
         pair = share_interval(counts.z, counts.m), share_interval(counts.x, counts.n)

@@ -15,6 +15,7 @@ from rollout.lifecycle.guards import back_to_stable, hands_on, unreadable
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.story import Story
+from rollout.policy import Policy
 from rollout.world import Severity
 
 #: What bounds a hold: `when.no_data` where there is nothing sound to judge, `when.doubt` where the bake ended without
@@ -44,6 +45,7 @@ def judged(story: Story, facts: Facts, before: Rollout) -> None:
         return  # this tick began the evidence afresh
     story.set(judgement=facts.judgement, verdict=verdict)
     verdict = _seen_whole(verdict, rollout, facts)
+    tell_alerts(story, verdict)
     if verdict.action == "fail":
         _fail(story, facts, verdict)
     elif _place(story.rollout) != _place(before):
@@ -70,6 +72,22 @@ def _seen_whole(verdict: Verdict, rollout: Rollout, facts: Facts) -> Verdict:
     return replace(verdict, action="hold", reason=Reason.NO_DATA, sentence=told)
 
 
+def tell_alerts(story: Story, verdict: Verdict) -> None:
+    """Tell people, once in a step, what a check saw that decides nothing."""
+    for finding in verdict.findings:
+        known = f"{story.rollout.step}:{finding.check}"
+        if finding.alert and known not in story.rollout.noticed:
+            story.set(noticed=(*story.rollout.noticed, known))
+            story.tell("noticed", finding.sentence, Severity.ACTION)
+
+
+def on_regression(policy: Policy, verdict: Verdict) -> str:
+    """`rollback` or `pause`: what the checks ask for that failed the candidate; the stricter of several."""
+    failed = [policy.checks.named(finding.check) for finding in verdict.findings if finding.action == "fail"]
+    answers = {check.on_regression or policy.when.regression for check in failed if check is not None}
+    return "rollback" if "rollback" in answers else "pause" if answers else policy.when.regression
+
+
 def _place(rollout: Rollout) -> tuple[object, ...]:
     return rollout.step, rollout.share, rollout.step_since
 
@@ -81,9 +99,11 @@ def _baking(rollout: Rollout) -> bool:
 
 def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
     rollout = story.rollout
-    if rollout.policy.when.regression == "pause" and not hands_on(rollout):
+    if on_regression(rollout.policy, verdict) == "pause" and not hands_on(rollout):
         _pause_on_fail(story, verdict)
         return
+    if on_regression(rollout.policy, verdict) == "rollback" and rollout.paused_because == "regression":
+        story.set(fail_stands=False)  # a check that only pauses has asked a person; this one does not ask
     back_to_stable(story, facts, verdict.sentence, f"Rolling back to {rollout.stable} 100 %: {verdict.sentence}")
     if story.rollout.phase is Phase.PAUSED:
         story.set(fail_stands=True)

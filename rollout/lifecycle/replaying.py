@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rollout.analysis import sentences
+from rollout.analysis.checks import sources_of
 from rollout.analysis.judgement import VERSION as JUDGE
 from rollout.analysis.replay import differences, replay, same_shares
 from rollout.analysis.verdict import Stage, Verdict
@@ -148,6 +149,6 @@ def _notes(export: Export, other: Policy | None) -> Iterable[str]:
     yield AS_IT_WAS
     if not same_shares(export.policy, other):
         yield f"The steps of {other.name} have other shares: the steps and bakes are the rollout's own."
-    missing = [source for source in other.expert.evidence if source not in export.policy.expert.evidence]
+    missing = [source for source in sources_of(other) if source not in sources_of(export.policy)]
     if missing:
         yield f"Nothing was recorded of {', '.join(missing)}, which {other.name} asks for too."

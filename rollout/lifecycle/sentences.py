@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from rollout.analysis.sentences import capital, comparison, number
-from rollout.analysis.verdict import Finding, Rate, Verdict
+from rollout.analysis.verdict import Finding, Rate, Reason, Verdict
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import wanted_traffic
@@ -49,11 +49,10 @@ def ways(rollout: Rollout, *, resume: str) -> str:
 
 
 def worst(verdict: Verdict | None) -> Finding | None:
-    """The finding that speaks loudest against the candidate; one that failed first."""
-    if verdict is None or not verdict.findings:
-        return None
+    """The finding that speaks loudest against the candidate, of those that decide; one that failed first."""
+    deciding = [finding for finding in verdict.findings if finding.role in {"evidence", "bound"}] if verdict else []
     rank = {"fail": 3, "retreat": 2, "hold": 1, "pass": 0}
-    return max(verdict.findings, key=lambda finding: (rank[finding.action], finding.evidence))
+    return max(deciding, key=lambda finding: (rank[finding.action], finding.evidence), default=None)
 
 
 def rolled_back(rollout: Rollout) -> str:
@@ -64,13 +63,16 @@ def rolled_back(rollout: Rollout) -> str:
         f"(was {rollout.was_share} % {rollout.candidate}). "
     )
     finding = worst(rollout.verdict)
-    line += (
-        f"{capital(comparison(finding))}."
-        if finding and finding.action == "fail"
-        else f"{capital(rollout.cause or '').rstrip('.')}."
-    )
+    counted = finding is not None and finding.action == "fail" and not _says_more(rollout.verdict, finding)
+    line += f"{capital(comparison(finding) if finding and counted else rollout.cause or '').rstrip('.')}."
     harmed = rollout.verdict.harmed if rollout.verdict else 0.0
     return line + (f" ~{number(harmed)} requests harmed." if harmed >= 1 else "")
+
+
+def _says_more(verdict: Verdict | None, finding: Finding) -> bool:
+    """Not the counts of a check are why it failed: probes in a row, or all that it has harmed."""
+    reason = verdict.reason if verdict else None
+    return reason is Reason.HARM or (reason is Reason.HARD_GUARD and finding.source == "probes")
 
 
 def aborted(rollout: Rollout) -> str:
@@ -165,6 +167,7 @@ def finding_details(finding: Finding) -> Mapping[str, object]:
         "margin": finding.margin,
         "evidence": finding.evidence,
         "action": finding.action,
+        "role": finding.role,
         "sentence": finding.sentence,
     }
 

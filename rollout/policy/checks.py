@@ -193,6 +193,11 @@ class Checks(Model):
             raise ValueError("every check is off: leave at least one on")
         raise ValueError("every check is a dry run, so nothing would stop the candidate: let at least one decide")
 
+    def named(self, name: str) -> ErrorCheck | LatencyCheck | None:
+        """The check of this name, built in or a query of its own; None where there is none."""
+        own = {check.name: check for check in self.custom}
+        return self.active().get(name) or own.get(name)
+
     def active(self) -> dict[str, ErrorCheck | LatencyCheck]:
         """The checks that compare requests and are on, by name, in the order in which they are told."""
         found = {name: getattr(self, name) for name in COMPARED}

@@ -9,7 +9,8 @@ promoted, rolled_back, needs_person, not_started or null; of one that observed: 
 undecided) · `would {act at sentence}` (what one that observes would do, or null) · `stable candidate` · `step` (from 1)
 `steps [{traffic bake_minutes approve state}]` (state: done, now, ahead) · `share` (the candidate's, wanted) ·
 `traffic {wanted observed observed_at state}` ·
-`checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action sentence}]` · `verdict
+`checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action role alert
+sentence}]` (role: evidence, bound = only its maximum decides, dry_run, alert) · `verdict
 {action reason sentence evidence threshold notes}` · `bake {blocks of}` (closed minutes judged) · `requests {baseline
 candidate}` in this step · `eta {next_decision_at done_at}` · `harmed` (requests) `first_bad_at` · `paused_because` ·
 `started_by created_at started_at phase_since` · `clock {now speed}` (speed is 1 but for a sandbox).
@@ -178,6 +179,8 @@ def finding_view(finding: Finding) -> Json:
         "maximum": finding.maximum,
         "evidence": finding.evidence,
         "action": finding.action,
+        "role": finding.role,
+        "alert": finding.alert,
         "sentence": finding.sentence,
     }
 

@@ -13,7 +13,7 @@ from rollout.analysis.verdict import Reason, Verdict
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.guards import stable_cannot_serve
-from rollout.lifecycle.judged import BOUNDS, limit_of
+from rollout.lifecycle.judged import BOUNDS, limit_of, on_regression, tell_alerts
 from rollout.lifecycle.rollout import Act, Rollout, Would
 from rollout.lifecycle.splits import step_share
 from rollout.lifecycle.stage import minute_of
@@ -31,6 +31,7 @@ def weigh(story: Story, facts: Facts, before: Rollout) -> None:
     if verdict is None or before.step_since is None or rollout.judged_from != before.judged_from:
         return
     story.set(judgement=facts.judgement, verdict=verdict)
+    tell_alerts(story, verdict)
     _count_harm(story, verdict)
     if is_final(story.rollout):
         return
@@ -78,7 +79,7 @@ def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
     broken = stable_cannot_serve(rollout, facts)
     if broken:
         _end(story, "halt", verdict, f"Would leave the traffic alone and page somebody: {broken} {verdict.sentence}")
-    elif rollout.policy.when.regression == "pause":
+    elif on_regression(rollout.policy, verdict) == "pause":
         _end(story, "pause", verdict, f"Would pause on a regression, as the policy says. {verdict.sentence}")
     else:
         _end(story, "roll_back", verdict, f"Would roll back to {rollout.stable} 100 %: {verdict.sentence}")
