@@ -83,7 +83,8 @@ class ArmFault:
 class MonitorFault:
     """Goes wrong with Azure Monitor, `count` times or until `until`.
 
-    gap        rows of requests answered while the fault is active never arrive
+    gap        rows of requests answered while the fault is active never arrive; of one `endpoint` and on the logs: it has
+               no diagnostic setting
     delay      rows of requests answered while it is active arrive `minutes` later than they would
     partial    PartialError beside a part of the rows
     throttle   429, with `Retry-After: retry_after` (seconds) or without
@@ -99,13 +100,14 @@ class MonitorFault:
     until: datetime | None = None
     count: int | None = None
     on: MonitorTarget = "all"
+    endpoint: str = ANY  # gap and delay: whose rows
     minutes: float = 0.0
     retry_after: float | None = None
     status: int = 502
 
-    def hits(self, source: Source) -> bool:
-        """Whether it is aimed at this source."""
-        return self.on in ("all", source)
+    def hits(self, source: Source, endpoint: str = ANY) -> bool:
+        """Whether it is aimed at this source, and at rows of this endpoint."""
+        return self.on in ("all", source) and _aimed(self.endpoint, endpoint)
 
 
 Fault: TypeAlias = ServingFault | ArmFault | MonitorFault
@@ -197,19 +199,19 @@ class Faults:
                 return fault
         return None
 
-    def lost(self, source: Source, *, now: datetime) -> bool:
-        """Whether the row of a request answered now never arrives."""
+    def lost(self, source: Source, endpoint: str, *, now: datetime) -> bool:
+        """Whether the row of a request that this endpoint answered now never arrives."""
         return any(
-            isinstance(fault, MonitorFault) and fault.kind == "gap" and fault.hits(source)
+            isinstance(fault, MonitorFault) and fault.kind == "gap" and fault.hits(source, endpoint)
             for fault in self.active(now).values()
         )
 
-    def delayed(self, source: Source, *, now: datetime) -> timedelta:
-        """How much later than usual the row of a request answered now arrives."""
+    def delayed(self, source: Source, endpoint: str, *, now: datetime) -> timedelta:
+        """How much later than usual the row of a request that this endpoint answered now arrives."""
         minutes = (
             fault.minutes
             for fault in self.active(now).values()
-            if isinstance(fault, MonitorFault) and fault.kind == "delay" and fault.hits(source)
+            if isinstance(fault, MonitorFault) and fault.kind == "delay" and fault.hits(source, endpoint)
         )
         return timedelta(minutes=max(minutes, default=0.0))
 
@@ -297,6 +299,8 @@ def _checked(plane: str, given: dict[str, Any]) -> Fault:
         raise ValueError(f"kind: {given.get('kind')!r} is not one of {', '.join(_KINDS[plane])}")
     if "on" in given and given["on"] not in _TARGETS[plane]:
         raise ValueError(f"on: {given['on']!r} is not one of {', '.join(_TARGETS[plane])}")
+    if plane == "monitor" and given.get("endpoint", ANY) != ANY and given["kind"] not in ("gap", "delay"):
+        raise ValueError(f"endpoint: {given['kind']} befalls a query, which asks for many: only gap and delay have one")
     for name in ("share", "factor", "extra_ms", "minutes", "retry_after"):
         if given.get(name) is not None:
             given[name] = _number(name, given[name])

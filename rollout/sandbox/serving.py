@@ -146,10 +146,10 @@ class Serving:
         if not logged:
             self._log.append(row, late=Lateness(logs=None, metrics=None))
             return
-        faults, now = self._cloud.faults, row.time_generated
+        faults, now, name = self._cloud.faults, row.time_generated, row.endpoint_name
         late = Lateness(
-            logs=None if faults.lost("logs", now=now) else faults.delayed("logs", now=now),
-            metrics=None if faults.lost("metrics", now=now) else faults.delayed("metrics", now=now),
+            logs=None if faults.lost("logs", name, now=now) else faults.delayed("logs", name, now=now),
+            metrics=None if faults.lost("metrics", name, now=now) else faults.delayed("metrics", name, now=now),
         )
         self._log.append(row, late=late)
 

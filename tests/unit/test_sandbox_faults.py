@@ -123,13 +123,24 @@ def test_gaps_and_delays_belong_to_rows_and_the_rest_to_queries(faults: Faults) 
     faults.add(MonitorFault(kind="gap", since=NOW, until=NOW + 5 * MINUTE, on="logs"))
     faults.add(MonitorFault(kind="delay", since=NOW, minutes=12, on="metrics"))
     faults.add(MonitorFault(kind="partial", since=NOW, count=1))
-    assert faults.lost("logs", now=NOW)
-    assert not faults.lost("metrics", now=NOW)
-    assert not faults.lost("logs", now=NOW + 5 * MINUTE)
-    assert (faults.delayed("metrics", now=NOW), faults.delayed("logs", now=NOW)) == (12 * MINUTE, timedelta(0))
+    assert faults.lost("logs", "menu", now=NOW)
+    assert not faults.lost("metrics", "menu", now=NOW)
+    assert not faults.lost("logs", "menu", now=NOW + 5 * MINUTE)
+    late = [faults.delayed(source, "menu", now=NOW) for source in ("metrics", "logs")]  # type: ignore[arg-type]
+    assert late == [12 * MINUTE, timedelta(0)]
     first, second = faults.monitor("logs", now=NOW), faults.monitor("metrics", now=NOW)
     assert first is not None
     assert (first.kind, second) == ("partial", None)
+
+
+def test_an_endpoint_without_a_diagnostic_setting_has_no_log(faults: Faults) -> None:
+    gap = {"plane": "monitor", "kind": "gap", "on": "logs", "endpoint": "menu"}
+    faults.add(parse_fault(gap, now=NOW))
+    assert faults.lost("logs", "Menu", now=NOW)
+    assert not faults.lost("logs", "shop", now=NOW)
+    assert not faults.lost("metrics", "menu", now=NOW)
+    with pytest.raises(ValueError, match="endpoint: throttle befalls a query"):
+        parse_fault({**gap, "kind": "throttle"}, now=NOW)
 
 
 def test_clearing_ends_one_or_all(faults: Faults) -> None:
