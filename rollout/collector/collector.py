@@ -12,6 +12,7 @@ from threading import Lock
 from rollout.analysis.checks import sources_of
 from rollout.analysis.terms import Source
 from rollout.collector.counting import Counting, Wanted
+from rollout.collector.own import Cells, without
 from rollout.collector.sources import SourceStatus, WorkspaceSources, measures, remembering
 from rollout.collector.windows import minute_of, note_recheck, window
 from rollout.errors import RefusedError
@@ -213,7 +214,7 @@ class Collector:
             if self._store.put_cells(
                 source,
                 rollout.ref,
-                {name.casefold(): cells for name, cells in reading.cells.get(resource_id, {}).items()},
+                self._live(source, rollout, reading, resource_id),
                 window=(reading.start, reading.end),
                 closed_before=closed_before,
                 read_at=now,
@@ -221,6 +222,13 @@ class Collector:
         ]
         if changed:
             self._on_change(changed)
+
+    def _live(self, source: str, rollout: Rollout, reading: Reading, resource_id: str) -> Cells:
+        """What was read of an endpoint, without the requests that the prober sent (logs leave them out by themselves)."""
+        cells = {name.casefold(): found for name, found in reading.cells.get(resource_id, {}).items()}
+        if source != "metrics" or rollout.policy.probes is None:
+            return cells
+        return without(cells, self._store.cells("probes", rollout.ref, start=reading.start, end=reading.end).cells)
 
     def _judged_by(self, source: Source, key: Hashable) -> list[tuple[str, Rollout]]:
         """The active rollouts that are judged by this source: the endpoint's resource id, lower case, and the rollout."""
