@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import get_args
 
 from pydantic import TypeAdapter
 
@@ -19,7 +20,7 @@ from rollout.analysis.verdict import Finding, Reason, Stage, Verdict, case_of
 from rollout.analysis.whatif import what_if
 from rollout.errors import RefusedError
 from rollout.lifecycle.phases import Phase
-from rollout.lifecycle.rollout import Rollout
+from rollout.lifecycle.rollout import Act, Rollout
 from rollout.world import Event
 
 Interval = tuple[float, float]
@@ -31,7 +32,7 @@ FORGOTTEN = (
 _PHASES = frozenset(phase.value for phase in Phase)
 _ENDS = frozenset({"rolling_back", "rolled_back", "promoting", "succeeded", "halted", "aborted"})
 #: Events that tell what became of the traffic.
-_TOLD = _ENDS | {"retreated", "paused", "split", "would", "observed"}
+_TOLD = _ENDS | {"retreated", "paused", "split", "observed"} | {f"would_{act}" for act in get_args(Act)}
 _VERDICT, _STAGE = TypeAdapter(Verdict), TypeAdapter(Stage)
 
 

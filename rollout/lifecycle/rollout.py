@@ -43,7 +43,7 @@ class Foreign:
 
 
 #: What an observing rollout would do. From `pause` on, acting would have ended there, or waited for a person.
-Act = Literal["bake", "hold", "go_on", "promote", "cut", "go_back", "doubt", "pause", "roll_back", "halt"]
+Act = Literal["bake", "hold", "go_on", "promote", "cut", "go_back", "give_up", "pause", "roll_back", "halt"]
 
 
 @dataclass(frozen=True, kw_only=True)

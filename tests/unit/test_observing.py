@@ -28,7 +28,7 @@ OBSERVE = policy(mode="observe")
 
 def told(life: Life) -> list[str]:
     """What it said that it would do."""
-    return [event.sentence for event in life.told("would")]
+    return [event.sentence for event in life.events if event.kind.startswith("would_")]
 
 
 def people_set(life: Life, **traffic: int) -> None:
@@ -273,6 +273,9 @@ def test_a_suspicion_would_cut_the_share_and_the_minutes_after_it_count_anew() -
     life.tick(verdict("retreat"))
     life.tick(verdict("hold", Reason.NO_DATA))
     assert len(told(life)) == 1
+    life.tick(verdict("hold", Reason.NO_DATA), seconds=46 * 60)
+    assert told(life)[1:] == ["Would pause after 45 min without an answer. The judge says hold (no data)."]
+    life.tick(verdict("retreat"))
     life.tick(verdict("hold", Reason.RECOVERED))
     assert told(life)[-1] == "Would go back to 25 %. The judge says hold (recovered)."
     assert life.rollout.retreated_at is None
@@ -308,6 +311,24 @@ def test_a_fail_would_end_it_and_is_told_once(changes: dict[str, Any], facts: di
     people_set(life, blue=50, green=50)
     life.tick(verdict("pass"))
     assert len(told(life)) == 1
+
+
+def test_a_check_that_only_pauses_is_followed_by_one_that_rolls_back() -> None:
+    life = observing(policy(mode="observe", checks={"error_rate": {}, "latency_p95": {"on_regression": "pause"}}))
+    life.tick(verdict("fail", findings=(finding(check="latency_p95"),)))
+    assert told(life)[-1].startswith("Would pause on a regression")
+    life.tick(verdict("fail", findings=(finding(check="latency_p95"), finding())))
+    life.tick(verdict("fail", findings=(finding(check="latency_p95"),)))
+    assert told(life)[-1].startswith("Would roll back to blue 100 %")
+    assert life.rollout.missed is not None
+    assert life.rollout.missed.act == "roll_back"
+
+
+def test_what_a_check_that_decides_nothing_saw_is_told_once() -> None:
+    life = observing()
+    for _ in range(2):
+        life.tick(verdict("hold", findings=(finding(action="hold", alert=True, sentence="Answers got smaller."),)))
+    assert [event.sentence for event in life.told("noticed")] == ["Answers got smaller."]
 
 
 def test_holds_are_told_by_their_reason_and_bounded_as_the_policy_says() -> None:

@@ -210,5 +210,5 @@ def _at_the_end(rollout: Rollout, facts: Facts, before: Rollout) -> bool:
         return False
     if (before.step_since, before.judged_from) != (rollout.step_since, rollout.judged_from):
         return False  # the verdict speaks of the stage before
-    doubted = rollout.would is not None and rollout.would.act == "doubt"
-    return verdict.action == "pass" or doubted or (is_final(rollout) and verdict.blocks >= bake_blocks(rollout))
+    gave_up = rollout.would is not None and rollout.would.act == "give_up"
+    return verdict.action == "pass" or gave_up or (is_final(rollout) and verdict.blocks >= bake_blocks(rollout))

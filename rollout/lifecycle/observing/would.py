@@ -33,10 +33,10 @@ def weigh(story: Story, facts: Facts, before: Rollout) -> None:
     story.set(judgement=facts.judgement, verdict=verdict)
     tell_alerts(story, verdict)
     _count_harm(story, verdict)
-    if is_final(story.rollout):
-        return
     if verdict.action == "fail":
         _fail(story, facts, verdict)
+    elif is_final(rollout):
+        return
     elif rollout.step_since != before.step_since or rollout.left_at is not None:
         return  # the verdict speaks of another split than the one that is there now
     elif rollout.retreated_at is not None:
@@ -70,16 +70,19 @@ def _count_harm(story: Story, verdict: Verdict) -> None:
 
 
 def _say(story: Story, act: Act, sentence: str, severity: Severity | None = None) -> None:
-    story.tell("would", sentence, severity)
+    story.tell(f"would_{act}", sentence, severity)
     story.set(would=Would(act=act, at=story.now, sentence=sentence))
 
 
 def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
-    rollout = story.rollout
+    rollout, answer = story.rollout, on_regression(story.rollout.policy, verdict)
+    paused = rollout.would is not None and rollout.would.act == "pause"
+    if is_final(rollout) and not (paused and answer == "rollback"):
+        return  # a check that only pauses has asked a person; another one does not ask
     broken = stable_cannot_serve(rollout, facts)
     if broken:
         _end(story, "halt", verdict, f"Would leave the traffic alone and page somebody: {broken} {verdict.sentence}")
-    elif on_regression(rollout.policy, verdict) == "pause":
+    elif answer == "pause":
         _end(story, "pause", verdict, f"Would pause on a regression, as the policy says. {verdict.sentence}")
     else:
         _end(story, "roll_back", verdict, f"Would roll back to {rollout.stable} 100 %: {verdict.sentence}")
@@ -92,7 +95,8 @@ def _end(story: Story, act: Act, verdict: Verdict, sentence: str) -> None:
     why = comparison(finding) if finding else ""
     if story.rollout.would is not None:
         would = replace(story.rollout.would, why=why, harmed=verdict.harmed)
-        story.set(would=would, missed=story.rollout.missed or would, **moves.NO_HOLD)
+        first = story.rollout.missed
+        story.set(would=would, missed=would if first is None or first.act == "pause" else first, **moves.NO_HOLD)
     story.explain()
 
 
@@ -105,7 +109,12 @@ def _cut(story: Story, facts: Facts, verdict: Verdict) -> None:
 
 
 def _while_cut(story: Story, verdict: Verdict) -> None:
-    if verdict.action == "retreat" or verdict.reason in BOUNDS:
+    if verdict.action == "retreat":
+        story.set(**moves.NO_HOLD)
+        return
+    if verdict.reason in BOUNDS:
+        _keep_held(story, verdict, BOUNDS[verdict.reason])
+        _end_hold(story, verdict, BOUNDS[verdict.reason])
         return
     share = story.rollout.retreated_from
     _say(story, "go_back", f"Would go back to {share} %. {verdict.sentence}", Severity.NOTICE)
@@ -143,27 +152,30 @@ def _hold(story: Story, verdict: Verdict) -> None:
             _say(story, "bake", f"Would go on baking. {verdict.sentence}")
         return
     if rollout.held_reason != verdict.reason:
-        same = rollout.held_reason is not None and BOUNDS.get(Reason(rollout.held_reason)) == bound
-        held_since = rollout.held_since if same and rollout.held_since else story.now
-        story.set(held_since=held_since, held_reason=verdict.reason.value)
-        if not same or rollout.would is None or rollout.would.act != "doubt":
-            _say(
-                story,
-                "hold",
-                f"Would hold. {verdict.sentence}",
-                Severity.NOTICE if bound == "shared_incident" else None,
-            )
+        known = _keep_held(story, verdict, bound)
+        if not known or rollout.would is None or rollout.would.act != "give_up":
+            severity = Severity.NOTICE if bound == "shared_incident" else None
+            _say(story, "hold", f"Would hold. {verdict.sentence}", severity)
     _end_hold(story, verdict, bound)
+
+
+def _keep_held(story: Story, verdict: Verdict, bound: str) -> bool:
+    """Remember what holds; True where it is held since before for a reason with the same bound."""
+    rollout = story.rollout
+    same = rollout.held_reason is not None and BOUNDS.get(Reason(rollout.held_reason)) == bound
+    held_since = rollout.held_since if same and rollout.held_since else story.now
+    story.set(held_since=held_since, held_reason=verdict.reason.value)
+    return same
 
 
 def _end_hold(story: Story, verdict: Verdict, bound: str) -> None:
     """What the policy does with a hold that lasts; the traffic stays, so judging goes on."""
     rollout = story.rollout
-    already = rollout.would is not None and rollout.would.act == "doubt"
+    already = rollout.would is not None and rollout.would.act == "give_up"
     if bound == "shared_incident" or rollout.held_since is None or already:
         return
     limit, then = limit_of(rollout, bound)
     if story.now - rollout.held_since >= limit:
         does = f"roll back to {rollout.stable} 100 %" if then == "rollback" else "pause"
         held = f"after {sentences.minutes(limit)} without an answer"
-        _say(story, "doubt", f"Would {does} {held}. {verdict.sentence}", Severity.NOTICE)
+        _say(story, "give_up", f"Would {does} {held}. {verdict.sentence}", Severity.NOTICE)
