@@ -1,19 +1,24 @@
 """The port `Scoring` over HTTPS, against a running sandbox: every kind of answer, and what opens an endpoint."""
 
 import json
+import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 
+from rollout.analysis.cells import Cell, merge
 from rollout.azure.connection import Azure
 from rollout.azure.scoring import USER_AGENT, class_of
+from rollout.collector.own import without
 from rollout.errors import RefusedError
-from rollout.ports import Answer
+from rollout.ports import Answer, Telemetry
 from rollout.sandbox import seed
 from rollout.sandbox.faults import ArmFault, ServingFault
 from rollout.sandbox.resources import Actor
@@ -97,6 +102,42 @@ def test_a_good_answer(azure: Azure, sandbox: LocalSandbox) -> None:
 
 def _rows(local: LocalSandbox) -> list[Any]:
     return sorted(local.call(lambda _: list(local.sandbox.log.logs)), key=lambda row: row.time_generated)
+
+
+def test_what_we_send_is_not_in_the_log_cells_and_comes_out_of_the_metrics(azure: Azure, sandbox: LocalSandbox) -> None:
+    """Beside ours one request of somebody else: the log's cells hold that one, and so does what is left of the metrics."""
+    endpoint, minute = _endpoint(azure), _minute(sandbox)
+    where = endpoint.resource_id.lower()
+    _until(lambda: _minute(sandbox) > minute)  # what other tests sent lies before
+    start = _minute(sandbox)
+    for _ in range(3):
+        assert _send(azure).status == 200
+    _score_as_a_diner(sandbox, endpoint)
+    rows = [row for row in _rows(sandbox) if row.time_generated.timestamp() // 60 >= start]
+    ours = Counter(int(row.time_generated.timestamp() // 60) for row in rows if row.user_agent == USER_AGENT)
+    assert sum(ours.values()) == 3
+
+    def read(telemetry: Telemetry) -> Mapping[int, Cell]:
+        reading = telemetry.read([where], start=start, end=_minute(sandbox) + 1)
+        return reading.cells.get(where, {}).get("blue", {})
+
+    (logs,), (metrics,) = azure.logs.values(), azure.metrics.values()
+    _until(lambda: merge(read(metrics).values()).total == 4)
+    _until(lambda: merge(read(logs).values()).total > 0)
+    probes = {at: Cell(histograms={"ok": {0: count}}) for at, count in ours.items()}
+    live = without({"blue": read(metrics)}, {"blue": probes})["blue"]
+    assert merge(read(logs).values()).total == merge(live.values()).total == 1
+
+
+def _minute(local: LocalSandbox) -> int:
+    return int(local.call(lambda cloud: cloud.now()).timestamp() // 60)
+
+
+def _score_as_a_diner(local: LocalSandbox, endpoint: EndpointState) -> None:
+    key = local.call(lambda cloud: cloud.endpoint(NAME).primary_key)
+    headers = {"Authorization": f"Bearer {key}", "User-Agent": "diner/1.0"}
+    with httpx.Client(verify=ssl.create_default_context(cafile=local.ca_file), trust_env=False) as client:
+        assert client.post(endpoint.scoring_uri or "", content=BODY, headers=headers).status_code == 200
 
 
 def test_without_a_name_the_split_says_who_answers(azure: Azure) -> None:
