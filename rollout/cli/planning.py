@@ -77,9 +77,12 @@ def _planned(asked: _Asked, *, play: bool) -> dict[str, Any]:
     import numpy as np
 
     from rollout.lifecycle.forecast import forecast
-    from rollout.lifecycle.planning import as_yaml, plan_of, proposal
+    from rollout.lifecycle.planning import as_yaml, plan_of, proposal, unforeseen
     from rollout.web.plans import plan_view
 
+    why = unforeseen(asked.policy)
+    if why is not None:
+        raise PolicyError(why)
     plan = plan_of(asked.policy, asked.profile)
     better = proposal(asked.policy, asked.profile)
     text, then = None, None

@@ -11,9 +11,10 @@ from datetime import timedelta
 from itertools import groupby
 from math import ceil, floor, log10
 
-from rollout.analysis.checks import IGNORED_MS
-from rollout.analysis.criteria import criteria_of
+from rollout.analysis.checks import IGNORED_MS, deciding_source
+from rollout.analysis.criteria import criteria_of, weighed
 from rollout.analysis.forecast import Sight, sight
+from rollout.analysis.guards import LIVE
 from rollout.analysis.profile import Profile
 from rollout.lifecycle.timeline import MINUTE, Stretch, done_at, exposures, timeline
 from rollout.policy import Approval, Policy, Step, effective_yaml
@@ -79,6 +80,7 @@ def plan_of(policy: Policy, profile: Profile) -> Plan:
     steps = tuple(PlannedStep(stretch=one, sight=sees) for one, sees in zip(stretches, seen, strict=True))
     done = done_at(policy, stretches)
     found = [*_about_requests(policy, stretches), *_about_time(policy, done), *_about_sight(policy, profile, seen[-1])]
+    found += _about_the_rest(policy)
     return Plan(
         profile=profile,
         steps=steps,
@@ -95,6 +97,19 @@ def keepable(stretches: Sequence[Stretch]) -> int:
         return max(1, floor(least))
     digit = 10 ** (floor(log10(least)) - 1)
     return int(floor(least / digit) * digit)
+
+
+def unforeseen(policy: Policy) -> str | None:
+    """Why there is nothing to forecast: the policy is not judged by the endpoint's own traffic; None where it is."""
+    if deciding_source(policy) in LIVE and weighed(policy):
+        return None
+    judged = "probes" if deciding_source(policy) == "probes" else "queries of its own"
+    if deciding_source(policy) in LIVE:
+        judged = "a maximum or queries of its own"
+    return (
+        f"{policy.name} is judged by {judged} alone: what they will see does not follow from the endpoint's traffic, and "
+        "is not forecast. Start with small steps, or judge by [logs, metrics] too."
+    )
 
 
 # --- what speaks against it
@@ -158,7 +173,9 @@ def _about_time(policy: Policy, done: float) -> Iterator[Concern]:
 
 
 def _about_sight(policy: Policy, profile: Profile, seen: Sight) -> Iterator[Concern]:
-    errors, latency = policy.checks.error_rate, policy.checks.latency_p95
+    promised = {check.name for check in weighed(policy)}
+    errors = policy.checks.error_rate if "error_rate" in promised else None
+    latency = policy.checks.latency_p95 if "latency_p95" in promised else None
     if errors is not None:
         allowed = errors.max_increase + (policy.expert.ratio - 1.0) * profile.error_rate
         blind = seen.errors is None or seen.errors > max(BLIND, DIM * allowed)
@@ -179,6 +196,15 @@ def _about_sight(policy: Policy, profile: Profile, seen: Sight) -> Iterator[Conc
             sentence=f"latency_p95 promises to catch more than +{100 * latency.max_increase:g} %, but no increase {found} "
             "is seen with 80 % at this traffic within these steps.",
         )
+
+
+def _about_the_rest(policy: Policy) -> Iterator[Concern]:
+    """What is judged and not forecast."""
+    own = [check.name for check in policy.checks.custom if not check.dry_run]
+    if own:
+        what = "queries of your own" if len(own) > 1 else "a query of your own"
+        sentence = f"{_joined(own)}: {what}, with a part of alpha; what it sees is not forecast, the rest is."
+        yield Concern(blocking=False, sentence=sentence)
 
 
 def _time(minutes: float) -> str:

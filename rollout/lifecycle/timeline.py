@@ -5,11 +5,12 @@ and minutes that do not count because one of the two deployments was asked nothi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 
-from rollout.analysis.forecast import Exposure, some
+from rollout.analysis.checks import deciding_source
+from rollout.analysis.forecast import METRICS_LAG, Exposure, some
 from rollout.analysis.profile import Profile
 from rollout.lifecycle.moves import SIZED_PER_MINUTE, share_for
 from rollout.lifecycle.splits import step_share
@@ -47,9 +48,15 @@ def timeline(policy: Policy, profile: Profile) -> tuple[Stretch, ...]:
     found: list[Stretch] = []
     now = WRITE
     for step, sized, share, blocks in _plan(policy, profile):
-        found.append(_stretch(profile, now, step=step, sized=sized, share=share, blocks=blocks))
+        stretch = _stretch(profile, now, step=step, sized=sized, share=share, blocks=blocks)
+        found.append(replace(stretch, ends=stretch.ends + lag_of(policy, profile)))
         now = found[-1].ends + WRITE
     return tuple(found)
+
+
+def lag_of(policy: Policy, profile: Profile) -> int:
+    """Minutes after its end in which a minute closes in the source that decides."""
+    return METRICS_LAG if deciding_source(policy) == "metrics" else profile.lag
 
 
 def done_at(policy: Policy, stretches: tuple[Stretch, ...]) -> float:
@@ -86,7 +93,7 @@ def _stretch(profile: Profile, begins: float, *, step: int, sized: bool, share: 
         share=share,
         begins=begins,
         bake=float(minutes),
-        ends=begins + minutes + 1.0 + profile.lag,
+        ends=begins + minutes + 1.0,
         requests=asked * part,
         rate=asked / minutes,
         complete=counted >= blocks - 1e-9,

@@ -13,7 +13,7 @@ from rollout.analysis.cells import Cell
 from rollout.analysis.forecast import HEALTHY, Fault
 from rollout.analysis.profile import DAY, HOURS, Profile, given, log_normal, profile_of
 from rollout.lifecycle.forecast import simulate
-from rollout.lifecycle.planning import as_yaml, plan_of, proposal
+from rollout.lifecycle.planning import as_yaml, plan_of, proposal, unforeseen
 from rollout.lifecycle.rehearsal import Ended
 from rollout.lifecycle.timeline import WRITE, timeline
 from rollout.policy import Policy, parse_policy
@@ -217,3 +217,57 @@ def test_a_profile_is_read_back_as_it_was() -> None:
     view = plan_view(BASE, plan_of(BASE, known))
     assert view["ok"] is False
     assert [step["traffic"] for step in view["steps"]] == [5, 25, 50, 100]
+
+
+# --- what is judged otherwise
+
+OWN_CHECK = "checks: {custom: [{name: empty_answers, kql: AmlOnlineEndpointTrafficLog}]}\n"
+PROBED = "probes: {requests: ['{}']}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PROBED + "expert: {evidence: [probes]}", "is judged by probes alone"),
+        (OWN_CHECK + "expert: {evidence: []}", "is judged by queries of its own alone"),
+        (
+            "checks: {error_rate: off, client_errors: off, latency_p95: {max: 800ms}}\nexpert: {evidence: [metrics]}",
+            "is judged by a maximum or queries of its own alone",
+        ),
+    ],
+)
+def test_what_does_not_follow_from_the_traffic_is_not_forecast(text: str, told: str) -> None:
+    assert told in str(unforeseen(written(text)))
+
+
+@pytest.mark.parametrize("text", ["", OWN_CHECK, PROBED, "expert: {evidence: [metrics]}"])
+def test_a_policy_that_live_traffic_decides_is_forecast(text: str) -> None:
+    assert unforeseen(written(text)) is None
+
+
+def test_an_own_check_is_said_to_be_left_out() -> None:
+    (concern,) = plan_of(written(OWN_CHECK), endpoint(100)).concerns
+    assert not concern.blocking
+    assert concern.sentence.startswith("empty_answers: a query of your own")
+
+
+def test_a_dry_run_promises_nothing() -> None:
+    promising, dry = (
+        plan_of(written(f"steps: [5%, 100%]\nchecks: {{latency_p95: {{max_increase: 5%, dry_run: {dry}}}}}"), slow)
+        for slow, dry in ((endpoint(0.5), "false"), (endpoint(0.5), "true"))
+    )
+    assert any("latency_p95 promises" in concern.sentence for concern in promising.concerns)
+    assert all("latency_p95" not in concern.sentence for concern in dry.concerns)
+    assert promising.sight.latency is not None
+    assert dry.sight.latency is None
+
+
+def test_metrics_alone_decide_sooner_and_are_played() -> None:
+    logs, metrics = written("steps: [10%, 100%]"), written("steps: [10%, 100%]\nexpert: {evidence: [metrics]}")
+    profile = endpoint(100)
+    assert timeline(metrics, profile)[0].ends == timeline(logs, profile)[0].ends - profile.lag + 3
+    crash = Fault(name="crash", points=1.0)
+    kinds = np.repeat(np.arange(2), 20)
+    outcomes = simulate(metrics, profile, (HEALTHY, crash), kinds, np.random.default_rng(1))
+    assert set(outcomes.ended[kinds == 1]) == {Ended.ROLLED_BACK}
+    assert (outcomes.ended[kinds == 0] == Ended.PROMOTED).mean() > 0.8
