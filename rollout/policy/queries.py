@@ -20,7 +20,10 @@ from rollout.policy.attached import Attached
 MAX_QUERY = 16 * 1024  # bytes
 
 #: Strings and comments: what stands in them is no code.
-_NO_CODE = re.compile(r"""@"(?:[^"]|"")*"|@'(?:[^']|'')*'|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|//[^\n]*""")
+_NO_CODE = re.compile(
+    r"""```.*?```|~~~.*?~~~|@"(?:[^"\n]|"")*"|@'(?:[^'\n]|'')*'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|//[^\n]*""",
+    re.DOTALL,
+)
 _ELSEWHERE = re.compile(r"\b(workspace|app|resource|cluster|database|adx|arg)\s*\(")
 _OUTSIDE = re.compile(r"\b(externaldata|external_data|external_table)\b")
 _PLUGIN = re.compile(r"\bevaluate\b\s*(?:hint\.\w+\s*=\s*\w+\s*)*(\w+)?")
