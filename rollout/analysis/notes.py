@@ -16,8 +16,9 @@ SILENT_BLOCKS = 3  # of a step, after which a source that shows nothing of it is
 
 def notes_of(case: Case, state: SourceState, findings: Sequence[Finding]) -> Iterator[str]:
     """What the numbers do not say by themselves; `state` is the deciding source's, as it was judged."""
+    timed = any(check.quantile is not None for check in case.deciding.criteria.everything)
     uneven = uneven_load(state, case.stage, case.deciding.criteria.source)
-    if uneven:
+    if uneven and timed:
         yield uneven
     if not case.stage.holdback and case.stage.traffic >= 100:
         yield (

@@ -5,6 +5,7 @@ The rule: that of `render`: pure, the API's views in, lines out.
 
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from pathlib import Path
 
 from rollout.cli.render import View, now_of, phase_mark
 from rollout.cli.terminal import Look, cells, fold, table
@@ -71,4 +72,7 @@ def policies(found: Sequence[View], look: Look) -> list[str]:
         rows.append([str(one[key] or "-") for key in ("name", "endpoint", "workspace", "file")] + [state])
     mistakes = [str(mistake) for one in found for mistake in one["mistakes"]]
     folded = [line for mistake in mistakes for line in fold(mistake, look.width, indent="  ")]
-    return [look.characters(line) for line in [*table(rows), *([""] if folded else []), *folded]]
+    lines = table(rows)
+    if max(map(cells, lines)) > look.width:  # the file's folder is the daemon's, and mostly the same
+        lines = table([[row[0], row[1], Path(row[3]).name, row[4]] for row in rows], gap=" ")
+    return [look.characters(line) for line in [*lines, *([""] if folded else []), *folded]]

@@ -31,7 +31,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-Endpoint = Annotated[str | None, typer.Argument(metavar="[ENDPOINT]", help="The endpoint's name.", show_default=False)]
+Endpoint = Annotated[str | None, typer.Argument(metavar="ENDPOINT", help="The endpoint's name.", show_default=False)]
 Name = Annotated[str | None, typer.Option("-n", "--endpoint", help="The endpoint's name, as an option.")]
 Workspace = Annotated[
     str | None, typer.Option("-w", "--workspace", help="The workspace, where two have an endpoint of this name.")

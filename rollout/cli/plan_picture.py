@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from rollout.cli.plan_view import faults_told, growth, points, time
+from rollout.cli.plan_view import faults_told, sight, time
 
 View = Mapping[str, Any]
 
@@ -79,8 +79,7 @@ def _text(
 
 def _head(view: View) -> Iterator[str]:
     yield _text(LEFT, 32, _title(view), size=18, bold=True)
-    sees = f"sees from {points(view['sees']['errors'])} of errors and {growth(view['sees']['latency'])} of p95 up"
-    yield _text(LEFT, 54, f"100 % after {time(view['done_minutes']['fixed'])}; {sees}", fill=QUIET)
+    yield _text(LEFT, 54, f"100 % after {time(view['done_minutes']['fixed'])}; {sight(view['sees'], view)}", fill=QUIET)
 
 
 def _grid(axes: _Axes) -> Iterator[str]:

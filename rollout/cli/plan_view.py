@@ -34,16 +34,25 @@ def lines(view: View, look: Look) -> list[str]:
 def short(view: View, look: Look) -> list[str]:
     """Three lines for `rollout start`."""
     asked = ", ".join(number(step["requests"]) for step in view["steps"] if not step["sized"])
-    sees = f"{points(view['sees']['errors'])} of errors, {growth(view['sees']['latency'])} of latency"
     found = [
         *_row(
             "Plan", f"about {asked} requests in the steps, 100{THIN}% after {time(view['done_minutes']['fixed'])}", look
         ),
-        *_row("", f"sees from {sees} up (with 80{THIN}%)", look),
+        *_row("", f"{sight(view['sees'], view)} (with 80{THIN}%)", look),
     ]
     for concern in view["concerns"]:
         found += _row("", concern["sentence"], look)
     return [look.characters(line) for line in found]
+
+
+def sight(sees: View, view: View) -> str:
+    """`sees from +1.2 pp of errors and +34 % of p95 up`: of what the policy looks at."""
+    known = {"errors": (points(sees["errors"]), "errors"), "latency": (growth(sees["latency"]), "p95")}
+    watched = {name: words for name, words in known.items() if view["watches"][name]}
+    seen = " and ".join(f"{least} of {what}" for name, (least, what) in watched.items() if sees[name] is not None)
+    blind = " or ".join(what for name, (_, what) in watched.items() if sees[name] is None)
+    parts = [f"from {seen} up" if seen else "", f"no increase of {blind}" if blind else ""]
+    return f"sees {', '.join(part for part in parts if part) or 'neither errors nor p95: those checks are off'}"
 
 
 def _row(label: str, text: str, look: Look) -> list[str]:
@@ -87,13 +96,17 @@ def _concerns(view: View, look: Look) -> list[str]:
 
 
 def _steps(view: View, look: Look) -> list[str]:
-    head = ["Step", "Traffic", "Bake", "Decided", "Requests", "Sees errors", "Sees p95"]
+    sees = [head for name, head in (("errors", "Sees errors"), ("latency", "Sees p95")) if view["watches"][name]]
+    head = ["Step", "Traffic", "Bake", "Decided", "Requests", *sees]
     rows = [[look.paint(text, "quiet") for text in head]]
-    rows += [_step(step) for step in view["steps"]]
+    rows += [_step(step, view["watches"]) for step in view["steps"]]
     notes = (
         "Requests: the candidate's in the bake. Decided: after the start, with the lag of the data and Azure's writes. "
     )
-    notes += "Sees: the smallest increase that is caught by then in 80 of 100 rollouts if it was there from the start."
+    if sees:
+        notes += (
+            "Sees: the smallest increase that is caught by then in 80 of 100 rollouts if it was there from the start."
+        )
     if any(step["approve"] for step in view["steps"]):
         notes += " (a): after an approval, whose time is not counted."
     return [
@@ -102,7 +115,7 @@ def _steps(view: View, look: Look) -> list[str]:
     ]
 
 
-def _step(step: View) -> list[str]:
+def _step(step: View, watches: View) -> list[str]:
     name = f"{step['step']}{' sized' if step['sized'] else ' (a)' if step['approve'] else ''}"
     return [
         name,
@@ -110,8 +123,8 @@ def _step(step: View) -> list[str]:
         time(step["bake_minutes"]),
         time(step["decided_minute"]),
         number(step["requests"]),
-        points(step["sees"]["errors"]),
-        growth(step["sees"]["latency"]),
+        *([points(step["sees"]["errors"])] if watches["errors"] else []),
+        *([growth(step["sees"]["latency"])] if watches["latency"] else []),
     ]
 
 
@@ -194,8 +207,7 @@ def _proposal(view: View, look: Look) -> list[str]:
         told = "No steps and bakes of any length help: at this traffic, send the candidate requests of your own first."
         return fold(told, look.width) if not view["ok"] else []
     then: View = view["proposal_sees"]
-    sees = f"sees from {points(then['sees']['errors'])} of errors and {growth(then['sees']['latency'])} of p95 up"
-    told = f"Better here: {sees}, 100{THIN}% after {time(then['done_minutes']['fixed'])}."
+    told = f"Better here: {sight(then['sees'], view)}, 100{THIN}% after {time(then['done_minutes']['fixed'])}."
     left: Sequence[str] = [concern["sentence"] for concern in then["concerns"]]
     head = [line for text in (told, *(f"Still: {text}" for text in left)) for line in fold(text, look.width)]
     return [*head, "", *view["proposal"].splitlines()]

@@ -191,7 +191,7 @@ def _bake(view: View, look: Look) -> list[str]:
         filled = min(room, round(room * bake["blocks"] / max(1, bake["of"])))
         bar = look.paint("█" * filled, "info") + look.paint("░" * (room - filled), "quiet")
         lines.append(_row("Bake", f"{bar} {min(bake['blocks'], bake['of'])} of {bake['of']} judged minutes", look))
-    if requests:
+    if requests and any(requests.values()):
         text = f"{view['candidate']} {number(requests['candidate'])}, {view['stable']} {number(requests['baseline'])}"
         harmed = f"  ·  ~{number(view['harmed'])} harmed" if view["harmed"] >= 1 else ""
         lines.append(_row("Requests", f"{text} in this step{look.paint(harmed, 'bad')}", look))
@@ -221,7 +221,9 @@ def _checks(view: View, look: Look) -> list[str]:
     """One row for each check and source, both numbers with their counts; below it what speaks against the candidate."""
     if not view["checks"]:
         return []
-    lines = _check_table(view, look) if any(map(saw, view["checks"])) else ["No requests of this step were seen yet."]
+    if not any(map(saw, view["checks"])):
+        return [] if view["ended"] else ["No requests of this step were seen yet."]
+    lines = _check_table(view, look)
     if view["verdict"]:
         lines.append(look.paint(f"Evidence against the candidate: {view['verdict']['threshold']:g} ends it.", "quiet"))
     against = [finding for finding in view["checks"] if finding["action"] in {"fail", "retreat"}]

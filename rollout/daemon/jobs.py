@@ -7,6 +7,7 @@ told in one sentence (again only when the sentence changes) and comes round agai
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -52,8 +53,9 @@ class Job:
                     self._log.info(f"{self.name} works again.")
 
     async def scheduled(self) -> None:
-        """Do it in its pool."""
-        await asyncio.wrap_future(self._pool.submit(self.run))
+        """Do it in its pool; that nobody waits for its end any more, when the daemon stops, is no error."""
+        with suppress(asyncio.CancelledError):
+            await asyncio.wrap_future(self._pool.submit(self.run))
 
     def hurry(self) -> None:
         """Do it as soon as a thread of its pool is free; what is already waiting is not doubled."""

@@ -3,11 +3,12 @@
 The rule: that of `views.py`: pure, and stable. Times are minutes from the start, shares of traffic whole percents, parts
 of rollouts and rates numbers from 0 to 1 (0.005 is 0.5 percentage points), growth of latency relative (0.25 is 25 %).
 
-A plan: `endpoint policy ok` (nothing blocks) · `profile` (see `profile_view`) · `steps [{step traffic share sized
-approve bake_minutes begins_minute decided_minute requests sees}]` · `sees {errors latency}`: the smallest regressions
-seen with 80 %, null where none is · `done_minutes {fixed early}` · `min_requests` (what this traffic could keep) ·
-`concerns [{blocking sentence}]` · `forecast {rollouts healthy {rolled_back retreated paused promoted} faults [{name
-detected paused harm harm_95 minutes}]}` or null · `proposal` (a policy's YAML) or null.
+A plan: `endpoint policy ok` (nothing blocks) · `profile` (see `profile_view`) · `steps [{step traffic share sized approve
+bake_minutes begins_minute decided_minute requests sees}]` · `sees {errors latency}`: the smallest regressions seen with
+80 %, null where none is · `watches {errors latency}`: which of them the policy's checks look at · `done_minutes {fixed
+early}` · `min_requests` (what this traffic could keep) · `concerns [{blocking sentence}]` · `forecast {rollouts healthy
+{rolled_back retreated paused promoted} faults [{name detected paused harm harm_95 minutes}]}` or null · `proposal` (a
+policy's YAML) or null.
 """
 
 from typing import Any
@@ -31,6 +32,10 @@ def plan_view(policy: Policy, plan: Plan, *, forecast: Forecast | None = None, p
         "profile": profile_view(plan.profile),
         "steps": [_step(policy, step) for step in plan.steps],
         "sees": _sight(plan.sight),
+        "watches": {
+            "errors": policy.checks.error_rate is not None,
+            "latency": policy.checks.latency_p95 is not None,
+        },
         "done_minutes": {"fixed": plan.done, "early": early},
         "min_requests": plan.min_requests,
         "concerns": [{"blocking": one.blocking, "sentence": one.sentence} for one in plan.concerns],

@@ -379,6 +379,8 @@ def test_unequal_load_is_said() -> None:
     at = stage(instances=Pair(baseline=2, candidate=2))
     (note,) = look(RETREATING, minutes(GOOD_STABLE, 3), minutes(GOOD, 3), at=at)[1].notes
     assert note.startswith("Latency is not quite comparable: the candidate has 0.11 times")
+    untimed = policy(checks={"latency_p95": "off"}, **LOGS_ONLY)
+    assert look(untimed, minutes(GOOD_STABLE, 3), minutes(GOOD, 3), at=at)[1].notes == ()
 
 
 # --- the last step without a holdback ------------------------------------------------------------------------------

@@ -122,7 +122,8 @@ def test_checks_without_any_requests_are_left_out() -> None:
     assert "logs" in shown(view)
     view = a_view(checks=view["checks"][:1])
     assert "No requests of this step were seen yet." in shown(view)
-    assert "Check" not in shown(view)
+    assert "Evidence" not in shown(view)
+    assert "No requests" not in shown(view | {"ended": True, "requests": {"baseline": 0, "candidate": 0}})
 
 
 def test_an_ended_rollout_has_no_next() -> None:
@@ -133,6 +134,15 @@ def test_an_ended_rollout_has_no_next() -> None:
 
 def test_the_clock_of_a_sandbox_is_named() -> None:
     assert "clock × 60" in shown(a_view(clock={"now": "2026-11-22T14:20:40+00:00", "speed": 60.0}))
+
+
+def test_the_policies_fit_80_columns() -> None:
+    one = {"name": "restaurant-recommender", "endpoint": "restaurant-recommender", "workspace": None, "mistakes": []}
+    files = [one | {"file": f"/srv/rollout/policies/of/the/team/{name}.yaml"} for name in ("canary", "two-lines")]
+    lines = listing.policies(files, Look(width=80))
+    assert max(map(cells, lines)) <= 80
+    assert "two-lines.yaml" in lines[2]
+    assert "/srv/rollout/policies/of/the/team/canary.yaml" in listing.policies(files, Look(width=140))[1]
 
 
 def test_the_list_fits_80_columns_and_shows_what_matters() -> None:

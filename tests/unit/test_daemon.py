@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from rollout.clock import WallClock
 from rollout.collector import SourceStatus
@@ -237,6 +238,27 @@ def test_jobs_run_at_once_and_again_and_never_twice_at_a_time() -> None:
     asyncio.run(play())
     assert runs >= 5
     assert most == 1
+
+
+def test_a_job_under_way_when_the_daemon_stops_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(DEADLINE)
+
+    async def play() -> None:
+        job = Job("Waiting", work, every=0.02, pool=Pool("test", 1), log=LOG)
+        scheduler = AsyncIOScheduler(timezone="UTC")
+        scheduler.add_job(job.scheduled, "interval", seconds=job.every)
+        scheduler.start()
+        await asyncio.to_thread(begun.wait, DEADLINE)
+        scheduler.shutdown(wait=False)
+        go_on.set()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    asyncio.run(play())
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 # --- policies

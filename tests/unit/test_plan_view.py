@@ -55,6 +55,7 @@ def a_plan(**changes: Any) -> dict[str, Any]:
             a_step(3, 95, 72.0, traffic=100, bake_minutes=30.0),
         ],
         "sees": {"errors": 0.0021, "latency": 0.26},
+        "watches": {"errors": True, "latency": True},
         "done_minutes": {"fixed": 115.0, "early": 90.5},
         "min_requests": 600,
         "concerns": [],
@@ -153,11 +154,31 @@ def test_nothing_is_wider_than_the_terminal(view: dict[str, Any], width: int) ->
     assert [line for line in lines(view, Look(width=width)) if cells(line) > fitting] == []
 
 
+@pytest.mark.parametrize(
+    ("errors", "latency", "told"),
+    [
+        ((True, 0.02), (True, 0.3), "sees from +2 pp of errors and +30 % of p95 up"),
+        ((True, None), (True, 0.3), "sees from +30 % of p95 up, no increase of errors"),
+        ((True, None), (True, None), "sees no increase of errors or p95"),
+        ((True, 0.02), (False, None), "sees from +2 pp of errors up"),
+        ((False, None), (False, None), "sees neither errors nor p95: those checks are off"),
+    ],
+)
+def test_only_what_the_policy_looks_at_is_told(
+    errors: tuple[bool, float | None], latency: tuple[bool, float | None], told: str
+) -> None:
+    view = a_plan(
+        watches={"errors": errors[0], "latency": latency[0]}, sees={"errors": errors[1], "latency": latency[1]}
+    )
+    assert told in " ".join(short(view, Look(width=200))).replace("\u2009", " ")
+    assert ("Sees errors" in shown(view), "Sees p95" in shown(view)) == (errors[0], latency[0])
+
+
 def test_the_short_form_fits_a_start() -> None:
     told = [line.replace("\u2009", " ") for line in short(BLIND, Look(width=80))]
     assert told[:2] == [
         "Plan      about 900, 9 000, 17 100 requests in the steps, 100 % after 1 h 55 min",
-        "          sees from +0.21 pp of errors, +26 % of latency up (with 80 %)",
+        "          sees from +0.21 pp of errors and +26 % of p95 up (with 80 %)",
     ]
     assert told[2].startswith("          Step 1 shows about 48")
 
