@@ -1,7 +1,7 @@
 """`rollout lint`: the mistakes of policy files, or each policy with every default.
 
 The rule: it needs no daemon and no Azure, only the files; with settings at hand, their `defaults` count as they would in
-the daemon. Mistakes go to stdout, one line each, for editors and pipelines to read.
+the daemon. Mistakes go to stdout, one line each, for editors and pipelines to read; so do notes, which are no mistakes.
 """
 
 import os
@@ -18,7 +18,7 @@ CLEAN, MISTAKES = 0, 1
 def lint_files(files: Sequence[Path], *, effective: bool, config: Path | None) -> int:
     """Print what is wrong with these files (or, with `effective`, what they mean); returns the exit code."""
     from rollout.beside import Beside
-    from rollout.policy import effective_yaml, parse_policy
+    from rollout.policy import advice, effective_yaml, parse_policy
 
     defaults = defaults_of(config)
     code = CLEAN
@@ -31,6 +31,8 @@ def lint_files(files: Sequence[Path], *, effective: bool, config: Path | None) -
             continue
         if effective:
             sys.stdout.write(("---\n" if index else "") + effective_yaml(policy))
+        else:
+            sys.stdout.writelines(f"{file}: note: {sentence}.\n" for sentence in advice(policy))
     if code == CLEAN and not effective:
         sys.stdout.write(f"{_count(len(files), 'policy', 'policies')} without mistakes.\n")
     return code

@@ -5,6 +5,7 @@ how one becomes the other, `render.py` the ways back: the effective YAML and the
 read once, at the door, with every mistake at once; from there on it is a frozen value without open questions.
 """
 
+from rollout.policy.advice import advice
 from rollout.policy.attached import Files
 from rollout.policy.checks import (
     QUANTILES,
@@ -45,6 +46,7 @@ __all__ = [
     "Probes",
     "Step",
     "When",
+    "advice",
     "effective_yaml",
     "json_schema",
     "parse_policy",
