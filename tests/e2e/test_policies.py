@@ -4,6 +4,7 @@ They are written for busy endpoints. The load here is what the machine carries, 
 than that shows within a bake, the doubt that it describes comes true, and it goes on as it says.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
 
 POLICIES = Path(__file__).parents[2] / "policies"
-FILES = {"approval.yaml", "canary.yaml", "two-lines.yaml"}
+FILES = {"approval.yaml", "canary.yaml", "kubernetes.yaml", "low-traffic.yaml", "own-checks.yaml", "two-lines.yaml"}
 SPEED, RPS = 30.0, 140.0
 LONG = 8 * 60  # real seconds
 
@@ -22,6 +23,8 @@ def text_for(stage: Stage, file: str) -> str:
     """The example, for the stage's endpoint."""
     text = (POLICIES / file).read_text(encoding="utf-8")
     assert "endpoint_name: restaurant-recommender\n" in text
+    for folder in ("queries", "requests"):
+        shutil.copytree(POLICIES / folder, stage.home / folder, dirs_exist_ok=True)
     return text.replace("endpoint_name: restaurant-recommender\n", f"endpoint_name: {stage.endpoint}\n")
 
 
@@ -78,3 +81,57 @@ def test_approval(stage: Stage) -> None:
     end = stage.ending(within=LONG)
     end.check(code=0, phase="succeeded", traffic={"green": 100})
     assert end.sentences("confirmed")[-1] == "Azure confirmed blue 10 % + green 90 %."
+
+
+@pytest.mark.slow
+@side_by_side(rps=20, own_speed=SPEED)
+def test_kubernetes(stage: Stage) -> None:
+    """No log and no metrics: what is judged is what the prober sent. The same policy with logs is refused."""
+    stage.serve(on_kubernetes=True)
+    text = text_for(stage, "kubernetes.yaml")
+    stage.start_text(text.replace("expert: {evidence: [probes]}\n", ""))
+    refused = stage.ending()
+    refused.check(code=2, phase="aborted", traffic={"blue": 100})
+    assert "write `expert: {evidence: [probes]}`" in refused.sentence
+    stage.start_text(text)
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    passed = [sentence for sentence in end.sentences("progressing") if "passed" in sentence]
+    assert len(passed) == 3
+    assert "errors 0 % vs 0 %" in passed[-1]
+
+
+@pytest.mark.slow
+@side_by_side(rps=6, own_speed=SPEED)
+def test_low_traffic(stage: Stage) -> None:
+    """Live requests and probes, each as evidence of its own; a person approves the last step."""
+    stage.serve(warm=60)
+    stage.start_text(text_for(stage, "low-traffic.yaml"))
+    asked = stage.ending(within=LONG)
+    asked.check(code=3, phase="waiting", traffic={"blue": 50, "green": 50})
+    assert {check["source"] for check in asked.view["checks"]} >= {"logs", "probes"}
+    stage.ask("approve")
+    stage.wait_again()
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+
+
+@pytest.mark.slow
+@side_by_side(rps=RPS, own_speed=SPEED)
+def test_own_checks(stage: Stage) -> None:
+    """Its queries are tried out first; then they count beside the other checks, and none of them objects."""
+    stage.serve(warm=1000)
+    text = text_for(stage, "own-checks.yaml")
+    (stage.home / "tried.yaml").write_text(text, encoding="utf-8")
+    tried = stage.daemon.run("check", "try", "-f", str(stage.home / "tried.yaml"))
+    assert tried.code == 0, tried
+    assert [line.split()[1] for line in tried.out.splitlines() if line.startswith("Check ")] == [
+        "empty_answers",
+        "slow_downloads",
+    ]
+    stage.start_text(text)
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    counted = {check["name"]: check for check in end.view["checks"] if check["source"] == "custom"}
+    assert (counted["empty_answers"]["role"], counted["slow_downloads"]["role"]) == ("evidence", "dry_run")
+    assert counted["empty_answers"]["candidate"]["n"] > 0

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from io import StringIO
 from typing import Any
 
 from azure.core.exceptions import ResourceExistsError
@@ -15,6 +16,16 @@ _making = threading.Lock()
 CONFLICTS = 100  # tries against operations of others, a poll's length apart
 
 
+def _on_kubernetes() -> StringIO:
+    """The sample deployment as one of a cluster."""
+    managed = {"$schema", "instance_type"}
+    lines = (SAMPLES / "green-v2.yml").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if line.partition(":")[0] not in managed)
+    found = StringIO(f"type: kubernetes\n{text}\n")
+    found.name = str(SAMPLES / "green-on-kubernetes.yml")
+    return found
+
+
 class Person:
     """Somebody with an MLClient of their own; for one thread."""
 
@@ -23,16 +34,18 @@ class Person:
         with _making:
             self._client = ml_client(values, name)
 
-    def create(self, endpoint: str, *deployments: str) -> None:
+    def create(self, endpoint: str, *deployments: str, on_kubernetes: bool = False) -> None:
         """An endpoint with these deployments of the sample model; all traffic on the first one."""
         from azure.ai.ml import load_online_deployment, load_online_endpoint
 
-        described = load_online_endpoint(SAMPLES / "endpoint.yml", params_override=[{"name": endpoint}])
+        cluster = [{"compute": "azureml:kubernetes"}] if on_kubernetes else []
+        described = load_online_endpoint(SAMPLES / "endpoint.yml", params_override=[{"name": endpoint}, *cluster])
         self._client.online_endpoints.begin_create_or_update(described).result()
         begun = []
         for name in deployments:
             names = [{"name": name}, {"endpoint_name": endpoint}]
-            deployment = load_online_deployment(SAMPLES / "green-v2.yml", params_override=names)
+            source = _on_kubernetes() if on_kubernetes else SAMPLES / "green-v2.yml"
+            deployment = load_online_deployment(source, params_override=names)
             begun.append(self._client.online_deployments.begin_create_or_update(deployment))
         for poller in begun:
             poller.result()

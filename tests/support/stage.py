@@ -87,12 +87,18 @@ class Stage:
 
     # --- before the rollout
 
-    def serve(self, *deployments: str, traffic: Mapping[str, int] | None = None, warm: int = 0) -> None:
+    def serve(
+        self,
+        *deployments: str,
+        traffic: Mapping[str, int] | None = None,
+        warm: int = 0,
+        on_kubernetes: bool = False,
+    ) -> None:
         """Create the endpoint with deployments of the same good model (blue and green), and send it load.
 
         `warm`: returns when so many requests were answered.
         """
-        self.alex.create(self.endpoint, *(deployments or ("blue", "green")))
+        self.alex.create(self.endpoint, *(deployments or ("blue", "green")), on_kubernetes=on_kubernetes)
         if traffic is not None:
             self.alex.set_traffic(self.endpoint, traffic)
         if self.rps:

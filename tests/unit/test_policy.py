@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout.beside import Beside
 from rollout.errors import PolicyError
 from rollout.policy import (
     QUANTILES,
@@ -414,7 +415,7 @@ def test_the_schema_refuses_what_the_parser_refuses(line: str) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_worked_examples_are_right(path: Path) -> None:
-    policy = parse_policy(path.read_text(), file=path.name)
+    policy = parse_policy(path.read_text(), file=path.name, files=Beside(POLICIES))
 
     assert policy.endpoint_name == "restaurant-recommender"
     assert policy.alerts == ("team-ml",)
@@ -422,4 +423,4 @@ def test_the_worked_examples_are_right(path: Path) -> None:
 
 
 def test_the_worked_examples_are_all_there() -> None:
-    assert [path.name for path in EXAMPLES] == ["approval.yaml", "canary.yaml", "two-lines.yaml"]
+    assert {"approval", "canary", "kubernetes", "low-traffic", "two-lines"} <= {path.stem for path in EXAMPLES}
