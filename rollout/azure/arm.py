@@ -1,6 +1,7 @@
 """The door to azure-ai-ml: endpoints and deployments of one workspace as Azure writes them, as plain JSON.
 
-The rule: this is the only file that touches azure-ai-ml's inside. We use the operations that its public ones are built
+The rule: this is the only file that touches azure-ai-ml's inside to reach resources (`az_files.py` reads its schemas and
+`uploads.py` its hashes). We use the operations that its public ones are built
 on (`MLClient.online_endpoints` and `.online_deployments` hold them), because the entities on top lose what we must keep
 and break where we must not: they drop fields they do not know, add system data to `properties` on every write, drop the
 mirror setting of Kubernetes endpoints, and one malformed deployment or endpoint takes the whole answer with it. The
@@ -51,25 +52,50 @@ class WorkspaceResources:
         for item in self._deployments.list(endpoint_name=name, **self._where):
             yield _plain(item)
 
+    def deployment(self, endpoint: str, name: str) -> Any:
+        """One deployment. Raises ResourceNotFoundError."""
+        return _plain(self._deployments.get(endpoint_name=endpoint, deployment_name=name, **self._where))
+
     def put_endpoint(self, name: str, body: Json, *, before: Callable[[], None]) -> str | None:
         """Begin to make the endpoint what `body` says: one request, never repeated, nothing waited for.
 
         `before` runs when the token is there and the request is about to leave; what it raises stops the request.
         Returns the address of the operation's state, if Azure gave one.
         """
+        hooks = {"raw_request_hook": lambda _request: before()}
+        return self._begun(self._endpoints.begin_create_or_update, endpoint_name=name, body=dict(body), **hooks)
+
+    def put_deployment(self, endpoint: str, name: str, body: Json) -> str | None:
+        """Begin to make the deployment what `body` says; returns the address of the operation's state, if any."""
+        begin = self._deployments.begin_create_or_update
+        return self._begun(begin, endpoint_name=endpoint, deployment_name=name, body=dict(body))
+
+    def delete_endpoint(self, name: str) -> str | None:
+        """Begin to delete an endpoint with its deployments; None where there is nothing to wait for."""
+        return self._begun(self._endpoints.begin_delete, endpoint_name=name)
+
+    def delete_deployment(self, endpoint: str, name: str) -> str | None:
+        """Begin to delete a deployment; None where there is nothing to wait for."""
+        return self._begun(self._deployments.begin_delete, endpoint_name=endpoint, deployment_name=name)
+
+    def _begun(self, begin: Callable[..., Any], **options: Any) -> str | None:
         address: list[str | None] = []
-        self._endpoints.begin_create_or_update(
-            endpoint_name=name,
-            body=dict(body),
+        begin(
             polling=False,
-            raw_request_hook=lambda _request: before(),
             raw_response_hook=lambda response: address.append(
                 response.http_response.headers.get("Azure-AsyncOperation")
             ),
+            **options,
             **self._where,
             **NO_RETRIES,
         )
         return address[-1] if address else None
+
+    def logs(self, endpoint: str, name: str, *, tail: int, container: str | None = None) -> str:
+        """The last lines of a deployment's console; `container`: InferenceServer (the default) or StorageInitializer."""
+        body = {"tail": tail, **({"containerType": container} if container else {})}
+        told = self._deployments.get_logs(endpoint_name=endpoint, deployment_name=name, body=body, **self._where)
+        return str(told.content or "")
 
     def keys(self, name: str) -> Any:
         """The keys of an endpoint that opens with keys: `primaryKey`, `secondaryKey`."""

@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,11 @@ def import_azure_ml() -> ModuleType:
     return module
 
 
-def ml_client(cloud: Cloud, identity: "TokenCredential", workspace: Workspace) -> Any:
-    """An `MLClient` of this workspace; no request is made yet."""
+def ml_client(cloud: Cloud, identity: "TokenCredential", workspace: Workspace, *, show_progress: bool = False) -> Any:
+    """An `MLClient` of this workspace; no request is made yet.
+
+    Uploads need `show_progress`: without it azure-ai-ml waits for ever for a part that failed.
+    """
     module = import_azure_ml()
     with _environment_kept():
         client = module.MLClient(
@@ -45,11 +48,29 @@ def ml_client(cloud: Cloud, identity: "TokenCredential", workspace: Workspace) -
             workspace.resource_group,
             workspace.workspace_name,
             enable_telemetry=False,
-            show_progress=False,
+            show_progress=show_progress,
             **cloud.options(cloud=cloud.name, **_metadata(cloud)),
         )
     _hush()
     return client
+
+
+@contextmanager
+def upload_environment(cloud: Cloud) -> Iterator[None]:
+    """What azure-ai-ml and Azure Storage read from the environment while they upload, for its span.
+
+    The cloud's name leads to the domain of its storage; a sandbox's certificate reaches the client of the blob store in
+    no other way, and a proxy would not find it.
+    """
+    wanted = {"AZUREML_CURRENT_CLOUD": cloud.name}
+    if cloud.ca_file is not None:
+        wanted |= {"REQUESTS_CA_BUNDLE": cloud.ca_file, "NO_PROXY": "127.0.0.1,localhost"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        _restore(before)
 
 
 def _metadata(cloud: Cloud) -> dict[str, Any]:
@@ -74,10 +95,14 @@ def _environment_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        _restore(before)
+
+
+def _restore(before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _hush() -> None:

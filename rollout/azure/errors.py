@@ -42,6 +42,8 @@ _SECRET = re.compile(
 )
 #: azure-identity gives every failure one type; what Microsoft Entra ID itself refused carries its code, and these pass.
 _REFUSED_TOKEN = re.compile(r"AADSTS(?!(?:90006|90012|90024|90033)\b)\d+")
+#: The inference service's own answer, as the control plane passes it on: alone, or behind "error detail:".
+_WRAPPED = re.compile(r"(?:^|error detail: )\s*(\{.*)", re.DOTALL)
 _NOT_THE_SHAPE = (ValueError, LookupError, TypeError, AttributeError)
 
 
@@ -63,7 +65,8 @@ def in_our_words(doing: str, *, remedy: str = "", write: bool = False) -> Iterat
     """Whatever an SDK raises inside leaves as one of `rollout.errors`.
 
     `doing` completes "Cannot …", `remedy` is what a person does where Azure refused, and `write` says that an answer that
-    did not come leaves open whether Azure did what it was asked.
+    did not come leaves open whether Azure did what it was asked. A person who waits for an answer is told otherwise: see
+    `remedies.py`.
     """
     try:
         yield
@@ -175,9 +178,34 @@ def _all_messages(error: Mapping[str, Any]) -> str:
     """The message, and what stands behind it: Azure ML puts the cause in `details`, Log Analytics in `innererror`."""
     details = error.get("details")
     behind = [*(details if isinstance(details, list) else []), error.get("innererror")]
-    messages = [str(error.get("message") or ""), *(_all_messages(part) for part in behind if isinstance(part, dict))]
+    messages = [
+        _unwrapped(str(error.get("message") or "")),
+        *(_all_messages(part) for part in behind if isinstance(part, dict)),
+    ]
     kept = dict.fromkeys(message.strip().rstrip(".") for message in messages if message.strip())
     return "; ".join(kept)
+
+
+def _unwrapped(message: str) -> str:
+    """A message without the JSON that the inference service's own refusals come in: only what it says of which field."""
+    found = _WRAPPED.search(message)
+    if found is None:
+        return message
+    try:
+        inner, _ = json.JSONDecoder().raw_decode(found[1])
+    except ValueError:
+        return message
+    errors = inner.get("errors")
+    if isinstance(errors, dict):
+        told = [
+            f"{field}: {text}" if field else str(text) for field, texts in errors.items() for text in _listed(texts)
+        ]
+        return "; ".join(told) or message
+    return str(inner.get("detail") or inner.get("title") or message)
+
+
+def _listed(texts: Any) -> list[Any]:
+    return texts if isinstance(texts, list) else [texts]
 
 
 def _first_line(text: str) -> str:

@@ -15,7 +15,18 @@ from typing import Annotated
 
 import typer
 
-from rollout.cli import acting, checking, evidence, importing, observing, planning, reading
+from rollout.cli import (
+    acting,
+    checking,
+    deployments,
+    endpoints,
+    evidence,
+    importing,
+    observing,
+    planning,
+    predicting,
+    reading,
+)
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
 from rollout.errors import RolloutError, SettingsError
@@ -56,10 +67,13 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("export", evidence.export),
     ("alerts", reading.alerts),
     ("policies", reading.policies),
+    ("predict", predicting.predict),
     ("import", importing.import_policy),
 )
 for _name, _command in COMMANDS:
     app.command(_name)(_command)
+app.add_typer(endpoints.app, name="endpoint")
+app.add_typer(deployments.app, name="deployment")
 app.add_typer(checking.app, name="check")
 
 
