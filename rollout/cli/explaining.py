@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from rollout.cli.chart import Bar, chart
-from rollout.cli.render import ACTIONS, View, allowed, mark, measured, named, saw, spoken, weighed
+from rollout.cli.render import ACTIONS, View, allowed, mark, measured, named, saw, spoken, unit_of, weighed
 from rollout.cli.terminal import Look, cells, fold, table
 from rollout.cli.words import THIN, clock_time, moment, number, percent
 
@@ -71,10 +71,10 @@ def _checks(view: View, look: Look) -> list[str]:
         rows += _check(check, look)
     note = [look.paint("Below each value: the 95 % interval that it lies in.", "quiet")]
     lines: list[str] = []
-    for spare in ((), (2,), (2, 5)):  # what narrow terminals do without
+    for spare in ((), (5,), (2, 5)):  # what narrow terminals do without
         for gap in ("  ", " "):
             kept = [[text for at, text in enumerate(row) if at not in spare] for row in rows]
-            left = 2 if spare else 3
+            left = 2 if 2 in spare else 3
             lines = table(kept, right=frozenset(range(left, len(kept[0]))), gap=gap)
             if max(map(cells, lines)) <= look.width:
                 return lines + note
@@ -89,7 +89,7 @@ def _check(check: View, look: Look) -> list[list[str]]:
         look.paint(icon, style, "bold"),
         named(check),
         look.paint(str(check["source"]), "quiet"),
-        *(measured(rate, check["unit"]) for rate in pair),
+        *(measured(rate, unit_of(check)) for rate in pair),
         allowed(check),
         look.paint(spoken(check), *loud),
     ]

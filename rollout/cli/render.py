@@ -50,7 +50,7 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "fail": ("✖", "bad"),
 }
 STEPS: Mapping[str, tuple[str, str]] = {"done": ("✔", "good"), "now": ("▶", "info"), "ahead": ("○", "quiet")}
-LONGEST_NAME = 20  # of a check in a table
+LONGEST_NAME = 18  # of a check in a table
 LABEL = 10  # columns of the labels on the left
 
 
@@ -214,7 +214,7 @@ def _next(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
 
 
 #: The columns of checks that narrow terminals do without, the least missed first.
-_SPARE = ((), ("source",), ("source", "allowed"), ("source", "allowed", "evidence"))
+_SPARE = ((), ("allowed",), ("allowed", "source"), ("allowed", "source", "evidence"))
 
 
 def _checks(view: View, look: Look) -> list[str]:
@@ -255,8 +255,8 @@ def _check(finding: View, look: Look) -> dict[str, str]:
         "icon": look.paint(icon, style, "bold"),
         "check": named(finding),
         "source": look.paint(str(finding["source"]), "quiet"),
-        "candidate": look.paint(measured(finding["candidate"], finding["unit"]), *loud),
-        "stable": measured(finding["baseline"], finding["unit"]),
+        "candidate": look.paint(measured(finding["candidate"], unit_of(finding)), *loud),
+        "stable": measured(finding["baseline"], unit_of(finding)),
         "allowed": allowed(finding),
         "evidence": look.paint(spoken(finding), *loud),
     }
@@ -274,7 +274,7 @@ def mark(finding: View) -> tuple[str, str]:
 
 
 #: What stands in the place of the evidence where there is none that decides.
-_BESIDE: Mapping[str, str] = {"dry_run": "dry run", "bound": "max only", "alert": "alert only"}
+_BESIDE: Mapping[str, str] = {"dry_run": "dry run", "bound": "max only", "alert": "alert"}
 
 
 def spoken(finding: View) -> str:
@@ -287,10 +287,17 @@ def saw(finding: View) -> bool:
     return bool(finding["baseline"]["n"] or finding["candidate"]["n"])
 
 
+def unit_of(finding: View) -> str:
+    """The unit of a finding's values; `reported` of quantiles that Azure's metrics tell without counts."""
+    return "reported" if (finding["unit"], finding["source"]) == ("ms", "metrics") else str(finding["unit"])
+
+
 def measured(rate: View, unit: str) -> str:
-    """`6.8 % (61 of 900)`, `84 ms (900)` or `412 B (900)`."""
+    """`6.8 % (61 of 900)`, `84 ms (900)`, `412 B (900)`, or `84 ms (10 min)` of the minutes that Azure reported."""
     if rate["value"] is None:
         return "no requests"
+    if unit == "reported":
+        return f"{milliseconds(rate['value'])} ({number(rate['n'])}{THIN}min)"
     if unit == "bytes":
         return f"{size(rate['value'])} ({number(rate['n'])})"
     if unit == "ms":

@@ -20,14 +20,14 @@ def _advice(policy: Policy) -> Iterator[str]:
         if not policy.expert.evidence:
             yield f"checks.{name}: this policy is judged by queries of its own alone, which do not show it; switch it off"
         elif isinstance(check, LatencyCheck) and not timed and not check.dry_run:
-            yield from _untimed(policy, name, check)
+            yield from _untimed(name, check)
     if policy.checks.answer_size is not None and "logs" not in policy.expert.evidence:
         yield "checks.answer_size: only the logs tell the size of answers, and this policy is judged without them"
     if policy.expert.harm_budget is not None and not {"logs", "metrics"} & set(policy.expert.evidence):
         yield "expert.harm_budget: only logs and metrics show what callers were harmed, and this policy is judged without them"
 
 
-def _untimed(policy: Policy, name: str, check: LatencyCheck) -> Iterator[str]:
+def _untimed(name: str, check: LatencyCheck) -> Iterator[str]:
     if check.max is None:
         yield (
             f"checks.{name}: metrics tell latency without counts, so it will only report; give it a `max`, "

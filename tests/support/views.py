@@ -9,8 +9,9 @@ def finding(name: str, source: str, unit: str, candidate: tuple, baseline: tuple
         role: dict(zip(("n", "bad", "value"), numbers, strict=True))
         for role, numbers in (("baseline", baseline), ("candidate", candidate))
     }
-    margin = {"share": 0.005, "ms": 0.25}[unit]
+    margin = {"share": 0.005, "ms": 0.25, "bytes": 1.0}[unit]
     told = {"margin": margin, "maximum": None, "evidence": 0.2, "action": "hold", "sentence": "Fine so far."}
+    told |= {"role": "evidence", "alert": False}
     return {"name": name, "source": source, "unit": unit, **rates, **told, **changes}
 
 

@@ -126,6 +126,38 @@ def test_checks_without_any_requests_are_left_out() -> None:
     assert "No requests" not in shown(view | {"ended": True, "requests": {"baseline": 0, "candidate": 0}})
 
 
+def test_checks_show_what_part_they_take() -> None:
+    ms, own = (990, 40, 123.0), "recommendations_without_any_dish"
+    checks = [
+        finding("error_rate", "logs", "share", (900, 61, 61 / 900), (2700, 8, 8 / 2700)),
+        finding("latency_p50", "logs", "ms", ms, ms, role="dry_run", evidence=99.0),
+        finding("latency_p95", "metrics", "ms", (9, 0, 880.0), (9, 0, 490.0), role="bound", maximum=800, action="fail"),
+        finding("answer_size", "logs", "bytes", (990, 0, 292.0), (8910, 0, 14_000.0), role="alert", alert=True),
+        finding(own, "custom", "share", (1000, 10, 0.01), (9000, 90, 0.01), margin=0.01),
+    ]
+    verdict = a_view()["verdict"] | {"notes": ["The probes show nothing of this step."]}
+    text = shown(a_view(checks=checks, verdict=verdict)).replace("\u2009", " ")
+    assert [line for line in text.splitlines() if line[:1] in set("·✖!") or " Check " in line] == [
+        "  Check              Source                green                blue Evidence",
+        "· error_rate         logs       6.8 % (61 of 900)  0.30 % (8 of 2 700)      0.2",
+        "· latency_p50        logs           123 ms (990)        123 ms (990)  dry run",
+        "✖ latency_p95        metrics      880 ms (9 min)      490 ms (9 min) max only",
+        "! answer_size        logs            292 B (990)       14 kB (8 910)    alert",
+        "· recommendations_w… custom  1.0 % (10 of 1 000) 1.0 % (90 of 9 000)      0.2",
+    ]
+    assert "The probes show nothing of this step." in text
+    wide = shown(a_view(checks=checks, verdict=verdict), width=120).replace("\u2009", " ")
+    assert re.findall(r"(\+0.5 pp|≤ 800 ms|×2|\+25 %)", wide) == ["+0.5 pp", "+25 %", "≤ 800 ms", "×2"]
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(0, "0 B"), (412.4, "412 B"), (999.4, "999 B"), (1400, "1.4 kB"), (14_000, "14 kB"), (2.34e6, "2.3 MB")],
+)
+def test_sizes_in_words(size: float, told: str) -> None:
+    assert words.size(size).replace("\u2009", " ") == told
+
+
 def test_an_ended_rollout_has_no_next() -> None:
     text = shown(a_view(phase="succeeded", ended=True, outcome="promoted"))
     assert "✔ Promoted" in text
