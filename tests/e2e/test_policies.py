@@ -15,8 +15,10 @@ from tests.support.stage import Stage
 
 POLICIES = Path(__file__).parents[2] / "policies"
 FILES = {"approval.yaml", "canary.yaml", "kubernetes.yaml", "low-traffic.yaml", "own-checks.yaml", "two-lines.yaml"}
-SPEED, RPS = 30.0, 140.0
-LONG = 8 * 60  # real seconds
+#: Slower than other stories, for the sake of the load: what the machine cannot carry is an incident of both deployments, and
+#: the rollout waits until it is over. So many requests a second are 240 a minute, and for what asks for more of them, 285.
+SPEED, RPS, MORE_RPS = 20.0, 80.0, 95.0
+LONG = 13 * 60  # real seconds
 
 
 def text_for(stage: Stage, file: str) -> str:
@@ -63,7 +65,7 @@ def test_two_lines(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@side_by_side(rps=RPS, own_speed=SPEED)
+@side_by_side(rps=MORE_RPS, own_speed=SPEED)
 def test_approval(stage: Stage) -> None:
     """Too few requests for its first step at this load: a person looks, and goes on; another one approves the fourth."""
     stage.serve(warm=1000)

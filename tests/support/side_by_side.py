@@ -22,7 +22,7 @@ from tests.support.stage import Stage
 #: Requests a second of all stories that run at once, and how many these may be: two cores carry them, and the daemon.
 RPS_AT_ONCE, STORIES_AT_ONCE = 150.0, 14
 #: Seconds that a test may take, with the stories that come before it and the start of the scene.
-TEST_WITHIN = 900
+TEST_WITHIN = 1500
 LONGEST_NAME = 32
 #: Minutes take two seconds: long enough for the daemon, even where others use the machine.
 SPEED = 30.0

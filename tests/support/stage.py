@@ -18,7 +18,7 @@ from tests.support.people import Person
 from tests.support.scene import PATIENCE, Daemon, Ran, Scene, end
 
 #: The load ends by itself, whatever happens.
-LOAD_SECONDS = 600
+LOAD_SECONDS = 1500
 HEAD = """\
 endpoint_name: {endpoint}
 alerts: [team-ml]
