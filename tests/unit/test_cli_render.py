@@ -139,7 +139,7 @@ def test_checks_show_what_part_they_take() -> None:
     text = shown(a_view(checks=checks, verdict=verdict)).replace("\u2009", " ")
     assert [line for line in text.splitlines() if line[:1] in set("·✖!") or " Check " in line] == [
         "  Check              Source                green                blue Evidence",
-        "· error_rate         logs       6.8 % (61 of 900)  0.30 % (8 of 2 700)      0.2",
+        "· error_rate         logs      6.8 % (61 of 900) 0.30 % (8 of 2 700)      0.2",
         "· latency_p50        logs           123 ms (990)        123 ms (990)  dry run",
         "✖ latency_p95        metrics      880 ms (9 min)      490 ms (9 min) max only",
         "! answer_size        logs            292 B (990)       14 kB (8 910)    alert",
