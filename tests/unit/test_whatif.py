@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rollout.analysis.altered import taken
-from rollout.analysis.cells import Cell
+from rollout.analysis.altered import altered, taken
+from rollout.analysis.cells import BAD, GOOD, REPORTED, UNTIMED, Cell, bucket, custom
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.replay import Judged, replay
-from rollout.analysis.verdict import Reason, Series, Verdict
+from rollout.analysis.terms import Source
+from rollout.analysis.verdict import Reason, Series, Verdict, begin, judge
 from rollout.analysis.whatif import what_if
 from rollout.policy import Checks, ErrorCheck, LatencyCheck, Policy
 from tests.support.judging import START, cell, logs, look, policy, stage
@@ -184,3 +186,63 @@ def test_blocks_that_do_not_give_the_evidence_back_tell_nothing(site: Played, tm
     last, _ = failing(site)
     series = tuple(replace(one, candidate={}) for one in last.series)
     assert what_if(replace(last, series=series), site.rollout.policy, candidate="green") == ()
+
+
+# --- sources beside the logs
+
+OWN = policy(
+    checks={"custom": [{"name": "empty_answers", "kql": "AmlOnlineEndpointTrafficLog"}]},
+    expert={"evidence": []},
+    when={"suspicion": "hold"},
+)
+
+
+def counted(n: int, bad: int) -> Cell:
+    return Cell(histograms={custom("empty_answers"): {GOOD: n - bad, BAD: bad}})
+
+
+def in_source(source: Source, one: Policy, baseline: Cell, candidate: Cell, count: int = 10, **shown: Any) -> Judged:
+    series = replace(logs(minutes(count, baseline), minutes(count, candidate)), source=source, **shown)
+    now = series.closed_before
+    judgement, verdict = judge(begin(one), policy=one, stage=stage(), series=[series], now=now)
+    at = datetime.fromtimestamp(now * 60, UTC)
+    return Judged(at=at, stage=stage(), verdict=verdict, judgement=judgement, series=(series,))
+
+
+def test_what_an_own_check_counted_is_told_in_its_own_name() -> None:
+    found = in_source("custom", OWN, counted(900, 9), counted(100, 10), 6)
+    assert found.verdict.reason is Reason.REGRESSION
+    (sentence,) = what_if(found, OWN, candidate="green")
+    fewer, left, before = numbers(sentence)[:3]
+    assert (before, fewer + left) == (60, 60)
+    wider = re.search(r"`empty_answers: \{max_increase: ([\d.]+)pp\}` instead of 1pp", sentence)
+    assert wider
+    borne = altered(OWN, "empty_answers", max_increase=float(wider[1]) / 100)
+    assert in_source("custom", borne, counted(900, 9), counted(100, 10), 6).verdict.action != "fail"
+
+
+def test_a_pass_by_an_own_check_says_what_it_could_bear() -> None:
+    found = in_source("custom", OWN, counted(900, 9), counted(100, 1))
+    assert found.verdict.action == "pass"
+    (sentence,) = what_if(found, OWN, candidate="green")
+    assert sentence.startswith("Empty_answers: it would have taken about this many more bad requests on green")
+
+
+def test_of_reported_latency_another_maximum_is_told() -> None:
+    one = policy(expert={"evidence": ["metrics"]}, checks={"latency_p95": {"max": "800ms"}})
+    theirs, ours = (
+        Cell(histograms={"ok": {UNTIMED: 900}, REPORTED["latency_p95"]: {bucket(ms): 1}}) for ms in (500.0, 900.0)
+    )
+    found = in_source("metrics", one, theirs, ours)
+    assert found.verdict.reason is Reason.MAXIMUM
+    (sentence,) = what_if(found, one, candidate="green")
+    most = re.search(r"With `max: (\d+)ms` instead of 800ms, it would not have failed", sentence)
+    assert most
+    assert in_source("metrics", altered(one, "latency_p95", max=int(most[1])), theirs, ours).verdict.action != "fail"
+
+
+def test_probes_in_a_row_are_no_numbers() -> None:
+    one = policy(probes={"requests": ["{}"]}, expert={"evidence": ["probes"]})
+    found = in_source("probes", one, cell(60), cell(60), 2, failed_pairs=10)
+    assert found.verdict.reason is Reason.HARD_GUARD
+    assert what_if(found, one, candidate="green") == ()
