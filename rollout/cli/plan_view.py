@@ -72,7 +72,16 @@ def _head(view: View, look: Look) -> list[str]:
         look.paint(view["endpoint"], "bold") + look.paint(f"  policy {view['policy']}", "quiet"),
         *_row("Traffic", traffic, look),
         *_row("Data", f"a minute is judged about {profile['lag_minutes']} min after its end", look),
+        *_probes(view, look),
     ]
+
+
+def _probes(view: View, look: Look) -> list[str]:
+    often = view["probes_per_minute"]
+    if often is None:
+        return []
+    text = f"{number(often)} requests a minute more to each of the two, judged as each minute ends"
+    return _row("Probes", f"{text}; what they see is not forecast", look)
 
 
 def _number(value: float) -> str:

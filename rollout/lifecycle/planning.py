@@ -103,7 +103,9 @@ def unforeseen(policy: Policy) -> str | None:
     """Why there is nothing to forecast: the policy is not judged by the endpoint's own traffic; None where it is."""
     if deciding_source(policy) in LIVE and weighed(policy):
         return None
-    judged = "probes" if deciding_source(policy) == "probes" else "queries of its own"
+    judged = "queries of its own"
+    if deciding_source(policy) == "probes" and policy.probes is not None:
+        judged = f"probes ({policy.probes.per_minute} requests a minute to each deployment)"
     if deciding_source(policy) in LIVE:
         judged = "a maximum or queries of its own"
     return (

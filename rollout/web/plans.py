@@ -7,8 +7,8 @@ A plan: `endpoint policy ok` (nothing blocks) · `profile` (see `profile_view`) 
 bake_minutes begins_minute decided_minute requests sees}]` · `sees {errors latency}`: the smallest regressions seen with
 80 %, null where none is · `watches {errors latency}`: which of them the policy's checks look at · `done_minutes {fixed
 early}` · `min_requests` (what this traffic could keep) · `concerns [{blocking sentence}]` · `forecast {rollouts healthy
-{rolled_back retreated paused promoted} faults [{name detected paused harm harm_95 minutes}]}` or null · `proposal` (a
-policy's YAML) or null.
+{rolled_back retreated paused promoted} faults [{name detected paused harm harm_95 minutes}]}` or null ·
+`probes_per_minute` (sent to each deployment beside the traffic) or null · `proposal` (a policy's YAML) or null.
 """
 
 from typing import Any
@@ -38,6 +38,7 @@ def plan_view(policy: Policy, plan: Plan, *, forecast: Forecast | None = None, p
         },
         "done_minutes": {"fixed": plan.done, "early": early},
         "min_requests": plan.min_requests,
+        "probes_per_minute": policy.probes.per_minute if policy.probes else None,
         "concerns": [{"blocking": one.blocking, "sentence": one.sentence} for one in plan.concerns],
         "forecast": _forecast(forecast) if forecast else None,
         "proposal": proposal,

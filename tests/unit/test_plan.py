@@ -228,7 +228,10 @@ PROBED = "probes: {requests: ['{}']}\n"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (PROBED + "expert: {evidence: [probes]}", "is judged by probes alone"),
+        (
+            PROBED + "expert: {evidence: [probes]}",
+            "is judged by probes (60 requests a minute to each deployment) alone",
+        ),
         (OWN_CHECK + "expert: {evidence: []}", "is judged by queries of its own alone"),
         (
             "checks: {error_rate: off, client_errors: off, latency_p95: {max: 800ms}}\nexpert: {evidence: [metrics]}",

@@ -58,6 +58,7 @@ def a_plan(**changes: Any) -> dict[str, Any]:
         "watches": {"errors": True, "latency": True},
         "done_minutes": {"fixed": 115.0, "early": 90.5},
         "min_requests": 600,
+        "probes_per_minute": None,
         "concerns": [],
         "forecast": {
             "rollouts": 2104,
@@ -208,3 +209,9 @@ def test_the_picture_stays_within_its_frame() -> None:
 def test_a_plan_that_was_not_played_has_no_marks() -> None:
     assert "<circle" not in picture(a_plan(forecast=None))
     assert "rolled back" not in shown(a_plan(forecast=None))
+
+
+def test_probes_are_told_with_what_they_add() -> None:
+    told = lines(a_plan(probes_per_minute=60), Look(width=200))
+    assert any("Probes    60 requests a minute more to each of the two" in line for line in told)
+    assert not any("Probes" in line for line in lines(a_plan(), Look(width=200)))
