@@ -141,7 +141,7 @@ def promote(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Skip what is left of this step (or, with --full, of all steps)."""
+    """Skip the rest of this step, or with --full of all steps."""
     if full and not reason:
         raise PolicyError('promote --full skips every check: say why with --reason "…".')
     _ask("promote", endpoint or name, workspace, {"full": full, "reason": reason}, output, config)

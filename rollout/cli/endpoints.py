@@ -26,7 +26,7 @@ app = typer.Typer(help="Online endpoints, from `az ml` files.", no_args_is_help=
 
 File = Annotated[Path, typer.Option("-f", "--file", help="A file in `az ml` format.", show_default=False)]
 Name = Annotated[str | None, typer.Option("-n", "--endpoint", help="The endpoint's name.", show_default=False)]
-Word = Annotated[str | None, typer.Argument(metavar="[ENDPOINT]", help="The endpoint's name.", show_default=False)]
+Word = Annotated[str | None, typer.Argument(metavar="ENDPOINT", help="The endpoint's name.", show_default=False)]
 Output = Annotated[Form, typer.Option("-o", "--output", help="A table for people, JSON, or YAML.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return when Azure has accepted.")]

@@ -27,7 +27,7 @@ def explain(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Explain a verdict: its numbers, and what would have changed it."""
+    """Explain a verdict, and what would have changed it."""
     path = rollout_path(handle(endpoint, name, verb="explain"), "explain")
     view = daemon(config).get(path, workspace=workspace, step=step)
     if output is Output.JSON:
@@ -47,7 +47,7 @@ def export(endpoint: Endpoint = None, name: Name = None, workspace: Workspace = 
 
 def replay(
     what: Annotated[
-        str | None, typer.Argument(metavar="[ENDPOINT|FILE]", help="An endpoint, or what `export` wrote.")
+        str | None, typer.Argument(metavar="ENDPOINT|FILE", help="An endpoint, or what `export` wrote.")
     ] = None,
     name: Name = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Judge with this policy instead.")] = None,

@@ -61,9 +61,9 @@ def predict(
     workspace: Workspace = None,
     config: Config = None,
 ) -> None:
-    """Send one prediction to an endpoint; show the answer, who served it, and how long it took.
+    """Send one prediction, and show the answer.
 
-    Exits 0 for a good answer, 5 for any other.
+    Tells who served it and how long it took. Exits 0 for a good answer, 5 for any other.
     """
     wanted = handle(endpoint, name, verb="predict")
     body = _body(request_file)

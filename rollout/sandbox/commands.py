@@ -114,7 +114,7 @@ def load(
     state: State = STATE,
     output: Format = Output.TABLE,
 ) -> None:
-    """Send real predictions, at a set rate and for a set time, and say what came back."""
+    """Send real predictions at a set rate, and say what came back."""
     values, seconds = read_values(state), _seconds(duration, "--duration")
     from rollout.sandbox.load import ENDPOINT, LoadOptions, read_bodies, report, send
 
@@ -138,7 +138,10 @@ def deploy(
     file: Annotated[Path, typer.Argument(help="A deployment in `az ml` format.", exists=True)],
     state: State = STATE,
 ) -> None:
-    """Create or update a deployment with the Azure ML SDK, and wait until it is ready. It gets no traffic."""
+    """Create or update a deployment with the Azure ML SDK.
+
+    Waits until it is ready. It gets no traffic.
+    """
     values = read_values(state)
     from rollout.sandbox.deploy import deploy as deployed
 

@@ -165,6 +165,13 @@ def test_a_command_that_cannot_be_carried_out_exits_5_and_says_why(tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("group", [[], ["sandbox"], ["endpoint"], ["deployment"], ["check"]])
+def test_the_list_of_commands_fits_80_columns_in_full(tmp_path: Path, group: list[str]) -> None:
+    done = run(*group, "--help", folder=tmp_path, COLUMNS="80")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "..." not in done.stdout.split("Commands:")[1]
+
+
 def test_an_endpoint_is_named_once() -> None:
     assert options.handle("a", None, verb="get") == options.handle(None, "a", verb="get") == "a"
     assert options.handle("a", "a", verb="get") == "a"
