@@ -1,7 +1,8 @@
 """The crowd: what `fold.py` remembers and `decision.py` decides, for many rollouts at once, in arrays.
 
 The rule: the same verdicts as `verdict.judge` would give, minute by minute, in a world that shows every minute, keeps to
-the split asked for and has known bars. What is not here: a policy's `max`, sources that fall silent, unequal splits.
+the split asked for and has known bars. What is not here: a policy's `max` and harm budget, sources that fall silent,
+unequal splits, probes that fail in a row.
 Arrays have a column for each rollout, and a row for each check where there is one.
 """
 
@@ -273,7 +274,8 @@ def _loud(watch: Watch, watches: Sequence[Watch], places: Places, terms: Terms, 
 
 def _persists(watch: Watch, watches: Sequence[Watch], rollouts: Mask) -> Mask:
     """See `decision._persists`."""
-    heard = [other.says(rollouts) for other in watches]
+    same = guards.LIVE if watch.criteria.source in guards.LIVE else {watch.criteria.source}
+    heard = [other.says(rollouts) for other in watches if other.criteria.source in same]
     found = np.zeros(int(rollouts.sum()), dtype=bool)
     for name, blamed in watch.blamed(rollouts).items():
         least = np.fmin.reduce([says[name] for says in heard if name in says])  # the least that is known
