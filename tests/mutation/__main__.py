@@ -6,6 +6,7 @@ killed, with the 95 % interval where they are a sample, and shows those that sur
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ def main() -> int:
     stats = workspace.COPY / "mutants" / "mutmut-stats.json"
     whole = narrow(stats)
     _mutmut(names, given.jobs)
-    stats.write_text(whole, encoding="utf-8")
+    shutil.copy(whole, stats)
     left = [name for file, some in drawn.items() for name in report.survivors(file, some)]
     if left:
         _mutmut(left, given.jobs)

@@ -5,6 +5,7 @@ as far as the budget goes. Only the second answer counts as survival.
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,14 +22,14 @@ def in_order(tests: Iterable[str], stats: Stats) -> list[str]:
     return sorted(tests, key=lambda test: (max(took.get(test, 0.0), 0.005) * touched[test], test))
 
 
-def narrow(file: Path) -> str:
-    """Leave a few tests for each function; what the file held before."""
-    text = file.read_text(encoding="utf-8")
-    stats = json.loads(text)
+def narrow(file: Path) -> Path:
+    """Leave a few tests for each function; where what the file held before is kept."""
+    kept = file.with_suffix(".whole.json")
+    stats = json.loads(shutil.copy(file, kept).read_text(encoding="utf-8"))
     whole = {name: stats[name] for name in ("tests_by_mangled_function_name", "duration_by_test")}
     tests = whole["tests_by_mangled_function_name"]
     stats["tests_by_mangled_function_name"] = {
         function: in_order(known, whole)[:FEW] for function, known in tests.items()
     }
     file.write_text(json.dumps(stats), encoding="utf-8")
-    return text
+    return kept

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from tests.mutation.choice import in_order
 
-BUDGET = 20.0  # seconds of tests for one mutant
+BUDGET = 10.0  # seconds of tests for one mutant
 
 settings.register_profile(
     "mutation",

@@ -22,7 +22,7 @@ COPY = ROOT / "build" / "mutation"
 #: The rooms, and the unit tests that may kill a mutant of each; what starts servers and processes is left out.
 ROOMS = {
     "analysis": "analysis_* validity replay whatif lifecycle_retold lifecycle_rehearsal forecast",
-    "lifecycle": "lifecycle_* replay forecast plan plan_view whatif",
+    "lifecycle": "lifecycle_* observing replay forecast plan plan_view whatif",
     "policy": "policy* importing documents",
 }
 COPIED = ("rollout", "tests", "policies", "docs", "pyproject.toml", "README.md")
@@ -103,9 +103,9 @@ def _mutants(file: Path) -> list[str]:
 
 
 def sample(mutants: dict[Path, list[str]], *, most: int, seed: int) -> dict[Path, list[str]]:
-    """At most so many mutants of each file, drawn by chance; all of them where `most` is 0."""
+    """At most so many mutants of each file, drawn by chance; all where `most` is 0. A larger sample holds the smaller."""
     drawn = {}
     for file, names in mutants.items():
-        chance = random.Random(f"{seed} {file}")
-        drawn[file] = sorted(chance.sample(names, most)) if 0 < most < len(names) else names
+        shuffled = random.Random(f"{seed} {file}").sample(names, len(names))
+        drawn[file] = sorted(shuffled[: most or None])
     return drawn
