@@ -119,10 +119,10 @@ def test_low_traffic(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@side_by_side(rps=RPS, own_speed=SPEED)
+@side_by_side(rps=30, own_speed=SPEED)
 def test_own_checks(stage: Stage) -> None:
     """Its queries are tried out first; then they count beside the other checks, and none of them objects."""
-    stage.serve(warm=1000)
+    stage.serve(warm=300)
     text = text_for(stage, "own-checks.yaml")
     (stage.home / "tried.yaml").write_text(text, encoding="utf-8")
     tried = stage.daemon.run("check", "try", "-f", str(stage.home / "tried.yaml"))
