@@ -6,7 +6,7 @@ than the bar and the allowed increase. "Not more of the candidate's requests are
 candidate's quantile is at most the allowed increase above stable's", and drift that both share cancels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -221,15 +221,15 @@ def weights(checks: Iterable[Check]) -> dict[str, float]:
     return {name: parts.get(name, first) for name in names}
 
 
-def source_weights(policy: Policy) -> dict[Source, float]:
+def source_weights(checks: Mapping[Source, Sequence[Check]]) -> dict[Source, float]:
     """Each source's part of alpha: half for logs, the rest shared; the whole where one is alone.
 
     A source without a check whose evidence decides takes no part. A source fails alone, at evidence 1/(alpha * part).
     Sources show the same requests at different times, so it is the parts of alpha that are summed, never the evidence
     (union bound): that holds whatever they have in common.
     """
-    sources = [source for source in sources_of(policy) if any(check.weighed for check in checks_of(policy, source))]
-    others: list[Source] = [source for source in sources if source != "logs"]
+    sources = [source for source, found in checks.items() if any(check.weighed for check in found)]
+    others = [source for source in sources if source != "logs"]
     first = (0.5 if others else 1.0) if "logs" in sources else 0.0
     parts = {source: first if source == "logs" else (1.0 - first) / len(others) for source in sources}
-    return {source: parts.get(source, 0.0) for source in sources_of(policy)}
+    return {source: parts.get(source, 0.0) for source in checks}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rollout.analysis.cells import ANSWER_SIZE
-from rollout.analysis.checks import Check, checks_of, source_weights, weights
+from rollout.analysis.checks import Check, checks_of, source_weights, sources_of, weights
 from rollout.analysis.evidence import Tuning, planned
 from rollout.analysis.terms import Source
 from rollout.policy import Policy
@@ -48,8 +48,9 @@ def criteria_of(policy: Policy, taus: Mapping[str, Mapping[str, float]] | None =
     minutes = round(sum(step.bake.total_seconds() for step in policy.steps) / 60)
     tuning = planned(minutes, may_retreat=policy.when.suspicion == "retreat")
     found = {}
-    for source, weight in source_weights(policy).items():
-        everything, known = checks_of(policy, source), (taus or {}).get(source, {})
+    shown = {source: checks_of(policy, source) for source in sources_of(policy)}
+    for source, weight in source_weights(shown).items():
+        everything, known = shown[source], (taus or {}).get(source, {})
         checks = tuple(check for check in everything if check.weighed)
         found[source] = Criteria(
             source=source,

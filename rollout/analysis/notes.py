@@ -20,7 +20,7 @@ def notes_of(case: Case, state: SourceState, findings: Sequence[Finding]) -> Ite
     uneven = uneven_load(state, case.stage, case.deciding.criteria.source)
     if uneven and timed:
         yield uneven
-    if not case.stage.holdback and case.stage.traffic >= 100:
+    if not case.stage.holdback and case.stage.traffic >= 100 and case.deciding.criteria.source != "probes":
         yield (
             "Nothing is held back on stable: compared with the last hour that stable answered, not with the same minutes."
         )

@@ -80,7 +80,7 @@ METRICS_ONLY = policy(expert={"evidence": ["metrics"]})
 def test_each_source_has_a_part_of_alpha_and_the_surest_decides(
     one: Policy, decides: Source, parts: Mapping[Source, float]
 ) -> None:
-    assert source_weights(one) == parts
+    assert source_weights({source: checks_of(one, source) for source in sources_of(one)}) == parts
     assert deciding_source(one) == decides
     assert sources_of(one) == tuple(parts)
 
@@ -179,6 +179,14 @@ def test_where_probes_decide_their_own_minutes_pass_a_step_and_slow_ones_do_not(
     assert found(verdict, "probes", "latency_p95").bar is not None  # from stable's own probes
     slow = shown("probes", minutes(cell(60, ms=80), 10), minutes(cell(60, ms=300), 10))
     assert judged(PROBES_ONLY, slow).action in {"retreat", "fail"}
+
+
+def test_with_nothing_held_back_probes_still_ask_stable() -> None:
+    everything = stage(step=2, traffic=100, since=START, holdback=False)
+    series = shown("probes", minutes(cell(54, bad=6), 10), minutes(cell(54, bad=6), 10))
+    verdict = judged(PROBES_ONLY, series, at=everything)
+    assert (verdict.action, verdict.notes) == ("pass", ())  # both are as bad in the same minutes
+    assert found(verdict, "probes", "error_rate").baseline.n == 600
 
 
 def test_good_probes_do_not_dispute_what_the_callers_see() -> None:
