@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rollout.beside import Beside
 from rollout.policy import parse_policy
 from rollout.settings import parse_settings
 
@@ -27,7 +28,13 @@ def _blocks(kind: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("file", "text"), _blocks("endpoint_name"))
 def test_every_policy_shown_is_a_policy(file: str, text: str) -> None:
-    assert parse_policy(text, file=file).endpoint_name
+    assert parse_policy(text, file=file, files=Beside(ROOT / "policies")).endpoint_name
+
+
+def test_the_query_shown_is_that_of_the_example() -> None:
+    shown = re.findall(r"^```kusto\n(.*?)^```$", (ROOT / "docs/checks.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    written = (ROOT / "policies/queries/empty-answers.kql").read_text("utf-8")
+    assert shown == ["".join(line for line in written.splitlines(keepends=True) if not line.startswith("//"))]
 
 
 @pytest.mark.parametrize(("file", "text"), _blocks("cloud"))
