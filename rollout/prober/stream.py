@@ -19,11 +19,11 @@ from rollout.prober.pairs import Minutes, Pair
 from rollout.world import EndpointRef, EndpointState, Trial
 
 #: Seconds between two pairs, at least: usually, and while a crash is suspected.
-LEAST, HURRIED = 0.1, 0.25
+LEAST, HURRIED = 0.1, 0.2
 #: Pairs under way for one rollout: usually, and while a crash is suspected.
 UNDER_WAY, UNDER_WAY_HURRIED = 4, 12
 #: An answer is overdue so long after stable's, in seconds, and at most this part of the time-out.
-OVERDUE, OVERDUE_PART = 1.0, 0.25
+OVERDUE, OVERDUE_PART = 0.5, 0.25
 #: Seconds without pairs after a key could not be had.
 PAUSED = 30.0
 #: How soon a trial that did not succeed is made again, in seconds.

@@ -93,7 +93,7 @@ def test_kubernetes(stage: Stage) -> None:
     text = text_for(stage, "kubernetes.yaml")
     stage.start_text(text.replace("expert: {evidence: [probes]}\n", ""))
     refused = stage.ending()
-    refused.check(code=2, phase="aborted", traffic={"blue": 100})
+    refused.check(code=5, phase="aborted", traffic={"blue": 100})
     assert "write `expert: {evidence: [probes]}`" in refused.sentence
     stage.start_text(text)
     end = stage.ending(within=LONG)
