@@ -121,9 +121,10 @@ def merged(
 
 
 def _counts(field: str, stated: frozenset[str], current: Mapping[str, Any]) -> bool:
-    if field == "environment" and field not in stated and "code_configuration" not in stated:
-        # Azure shows the environment that it chose itself for an MLflow model: only one with code was a file's.
-        return _at(current, ("properties", "codeConfiguration")) is not None
+    if field == "environment" and field not in stated:
+        # Azure shows the environment that it chose itself for an MLflow model. Only where the script goes does it go, too.
+        had_script = _at(current, ("properties", "codeConfiguration")) is not None
+        return had_script and "code_configuration" not in stated
     return field in stated or field in WHAT_RUNS
 
 

@@ -133,9 +133,9 @@ def explained(error: Exception, *, doing: str, absent: str = "") -> RolloutError
             "Azure asks to be called less often: try again in a minute." if said.status in THROTTLED else "Try again."
         )
         return type(ours)(f"{_TRIES.sub('', ours.message)} {slower}")
-    return (
-        RefusedError(f"{ours.message}{told(f'{said.code} {said.message}')}") if isinstance(ours, RefusedError) else ours
-    )
+    if not isinstance(ours, RefusedError):
+        return ours
+    return RefusedError(f"{_IDLE.sub('', ours.message)}{told(f'{said.code} {said.message}')}")
 
 
 def told(words: str) -> str:

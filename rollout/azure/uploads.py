@@ -83,13 +83,11 @@ class WorkspaceAssets:
             return self._reference(model, "models")
         known = self._or_none(lambda: self._named(self._client.models, model))
         local = _is_local(model.path)
-        if known is None or (model.version is None and local and _hash(model.path) not in str(known.path)):
-            return Upload(field="model", what=_described("model", model, model.path if local else None), asset=model)
-        if local and _hash(model.path) not in str(known.path):
+        if known is not None and _same_model(known, model, local=local):
+            return str(known.id)
+        if known is not None and model.version is not None and not model._is_anonymous:
             raise _differs(file, "model", model)
-        if not local and str(known.path).casefold() != str(model.path).casefold():
-            raise _differs(file, "model", model)
-        return str(known.id)
+        return Upload(field="model", what=_described("model", model, model.path if local else None), asset=model)
 
     def _environment(self, file: AzFile) -> str | Upload | None:
         wanted = file.entity.environment
@@ -187,6 +185,14 @@ def _size(path: Path) -> str:
     total = sum(each.stat().st_size for each in files)
     unit, divisor = next(((u, d) for u, d in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if total >= d), ("bytes", 1))
     return f"{len(files)} file{'' if len(files) == 1 else 's'}, {total / divisor:.3g} {unit}"
+
+
+def _same_model(known: Any, wanted: Any, *, local: bool) -> bool:
+    if known.type != wanted.type:
+        return False
+    if local:
+        return _hash(wanted.path) in str(known.path)
+    return str(known.path).casefold() == str(wanted.path).casefold()
 
 
 def _same_environment(known: Any, wanted: Any) -> bool:

@@ -28,7 +28,7 @@ EXPLAINED = {
     401: "The key or token was refused: another process may have renewed the keys; for aad_token this identity needs the "
     "action Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action.",
     403: "This identity may not ask this endpoint, or its network is closed to this machine.",
-    404: "No deployment has traffic, or there is none of this name: see rollout endpoint show.",
+    404: "See rollout endpoint show for its deployments and their traffic.",
     408: "The model took longer than its request_timeout_ms: raise it under request_settings, or make the model faster.",
     413: "The request is larger than the endpoint takes.",
     429: "Too many requests are pending: more instances, or a larger max_concurrent_requests_per_instance.",
@@ -94,8 +94,7 @@ def explained(answer: "Answer", endpoint: str, deployment: str | None) -> str:
         served = answer.deployment or deployment or "DEPLOYMENT"
         what = "refused the request" if answer.cls == "model_4xx" else "failed"
         return f"{said} The model {what}: see rollout deployment logs -n {endpoint} -d {served}."
-    hint = EXPLAINED.get(answer.status, "")
-    return f"{said} {hint}".rstrip()
+    return f"{said} {EXPLAINED.get(answer.status, '')}".rstrip()
 
 
 def view(answer: "Answer", why: str) -> dict[str, Any]:
