@@ -6,7 +6,7 @@ It begins, goes on and stops as the rollout's ticks say, and stops by itself whe
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -51,7 +51,6 @@ class Prober:
         self._minute = clock.real_seconds(MINUTE)
         self._streams: dict[str, Stream] = {}
         self._lock = threading.Lock()
-        self._storing = threading.Lock()
         self._awake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
 
@@ -140,9 +139,7 @@ class Prober:
                 self._leave(stream)
         while self._begin_one():
             pass
-        news = [stream.ref for stream in streams if self._keep(stream)]
-        if news:
-            self._on_change(news)
+        self._tell(streams)
         with self._lock:
             self._streams = {found.rollout_id: found for found in self._streams.values() if not found.over}
             due = [at for stream in self._streams.values() if (at := stream.next_due()) is not None]
@@ -206,37 +203,37 @@ class Prober:
         if crashed and pair is not None:
             why = pair.candidate.why
             self._log.warning("Probes fail on the candidate only.", endpoint=stream.ref.name, reason=why)
-            self._tell(stream)
-
-    def _tell(self, stream: Stream) -> None:
-        """A crash: what was seen is stored as far as it goes, and the rollout is looked at now."""
-        try:
-            self._keep(stream, running=True)
-        except RolloutError as error:
-            self._log.warning("The store does not take probes.", reason=error.message)
-        self._on_change([stream.ref])
 
     # --- minutes
 
+    def _tell(self, streams: Sequence[Stream]) -> None:
+        """Store what is over, and of a crash what was seen so far; the rollouts are then looked at now."""
+        crashed = [stream for stream in streams if stream.untold]
+        kept = [stream for stream in streams if self._keep(stream, running=stream in crashed)]
+        if crashed or kept:
+            self._on_change({stream.ref for stream in (*crashed, *kept)})
+        for stream in crashed:  # only now: whatever went wrong before, it is tried again
+            stream.untold = False
+
     def _keep(self, stream: Stream, *, running: bool = False) -> bool:
         """Put the minutes that are over into the store, as closed (and the one that runs, as open); whether that is news."""
-        with self._storing:
-            with self._lock:
-                now = self._this_minute()
-                batch = stream.ripe(now, running=running)
-            if batch is None:
-                return False
-            news = self._store.put_cells(
-                SOURCE,
-                stream.ref,
-                batch.cells,
-                window=batch.window,
-                closed_before=now,
-                read_at=self._clock.now(),
-            )
-            with self._lock:
-                stream.kept(now)
-        return news
+        with self._lock:
+            now = self._this_minute()
+            batch = stream.ripe(now, running=running)
+        if batch is None:
+            return False
+        news = self._store.put_cells(
+            SOURCE,
+            stream.ref,
+            batch.cells,
+            window=batch.window,
+            closed_before=now,
+            read_at=self._clock.now(),
+        )
+        with self._lock:
+            stream.kept(now)
+
+    return news
 
     def _this_minute(self) -> int:
         return int(self._clock.now().timestamp() // 60)

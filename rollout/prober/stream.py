@@ -82,6 +82,7 @@ class Stream:
     trying: bool = False
     trials: int = 0
     overdue: bool = False
+    untold: bool = False  # a crash of which nobody was told yet
     stored: int | None = None  # minutes before this one are in the store
     flights: set[Flight] = field(default_factory=set)
     minutes: Minutes = field(default_factory=Minutes)
@@ -157,7 +158,10 @@ class Stream:
         self.failed = self.failed + 1 if pair.failed else 0
         if self.hurried:
             self.due = min(self.due, now + HURRIED)
-        return self.failed == CRASHED_PAIRS
+        if self.failed != CRASHED_PAIRS:
+            return False
+        self.untold = True
+        return True
 
     def gave_up(self, flight: Flight, why: str, now: float) -> bool:
         """A request could not be sent; True where that is news."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rollout.analysis.cells import bucket
 from rollout.analysis.guards import CRASHED_PAIRS
-from rollout.errors import RefusedError
+from rollout.errors import RefusedError, UnavailableError
 from rollout.lifecycle import Phase, Rollout
 from rollout.policy import Probes
 from rollout.ports import Answer
@@ -189,6 +189,7 @@ class Bench:
     models: LocalModels = field(default_factory=LocalModels)
     clock: HandClock = field(default_factory=HandClock)
     changed: list[EndpointRef] = field(default_factory=list)
+    busy: UnavailableError | None = None
     prober: Prober = field(init=False)
 
     def __post_init__(self) -> None:
@@ -202,6 +203,8 @@ class Bench:
         )
 
     def note(self, refs: Iterable[EndpointRef]) -> None:
+        if self.busy is not None:
+            raise self.busy
         self.changed += refs
 
     def follow(self, **changes: Any) -> Rollout:
@@ -266,6 +269,18 @@ def test_ten_failed_pairs_are_told_at_once(bench: Bench) -> None:
     stored = bench.stored()
     assert stored.cells["green"][bench.minute].count("model_5xx") >= CRASHED_PAIRS  # seen, though its minute still runs
     assert stored.closed_before <= bench.minute
+
+
+def test_a_crash_is_told_again_where_telling_failed(bench: Bench) -> None:
+    bench.models.answers["green"] = FAILED
+    bench.follow()
+    bench.busy = UnavailableError("the store is busy")
+    with pytest.raises(UnavailableError):
+        bench.run(30)
+    assert bench.prober.failed_pairs("r1") == CRASHED_PAIRS
+    bench.busy = None
+    bench.run(1)
+    assert bench.changed == [REF]
 
 
 @pytest.mark.parametrize(
