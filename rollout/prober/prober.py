@@ -233,7 +233,7 @@ class Prober:
         with self._lock:
             stream.kept(now)
 
-    return news
+        return news
 
     def _this_minute(self) -> int:
         return int(self._clock.now().timestamp() // 60)
