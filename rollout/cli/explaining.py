@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from rollout.cli.chart import Bar, chart
-from rollout.cli.render import ACTIONS, View, allowed, mark, measured, named, saw, spoken, unit_of, weighed
+from rollout.cli.render import ACTIONS, View, allowed, first_words, mark, measured, named, saw, spoken, unit_of, weighed
 from rollout.cli.terminal import Look, cells, fold, table
 from rollout.cli.words import THIN, clock_time, moment, number, percent
 
@@ -28,6 +28,14 @@ MOMENTS: Mapping[str, tuple[str, str, str]] = {
     "succeeded": ("✔", "good", "promoted"),
     "halted": ("✖", "bad", "halted"),
     "aborted": ("■", "warn", "ended"),
+    "split": ("▶", "info", ""),  # in the words of its sentence, as what an observer would do
+    "observed": ("◎", "good", "the observation ended"),
+    "would_cut": ("▼", "warn", ""),
+    "would_go_on": ("✔", "good", ""),
+    "would_promote": ("✔", "good", ""),
+    "would_roll_back": ("✖", "bad", ""),
+    "would_pause": ("✖", "bad", ""),
+    "would_halt": ("✖", "bad", ""),
 }
 
 
@@ -146,9 +154,9 @@ def _legend(points: Sequence[View]) -> str:
 
 
 def _moment(one: View, view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
-    icon, style, words = MOMENTS.get(one["kind"], ("·", "quiet", str(one["kind"])))
+    icon, style, words = MOMENTS.get(one["kind"], ("·", "quiet", ""))
     stamp = clock_time(moment(one["at"]), today=now, zone=zone, seconds=True)
-    told = words
+    told = words or first_words(str(one["sentence"]))
     if one["kind"] == "decided":
         told = f"{words}: {view['verdict']['action']}, evidence {weighed(view['verdict']['evidence'])}"
     indent = " " * (len(stamp) + 4)

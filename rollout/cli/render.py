@@ -147,6 +147,12 @@ def _bar(observed: Mapping[str, int] | None, view: View, look: Look) -> list[str
     return [_row("", f"{bar} {candidate} {share}{THIN}%", look)]
 
 
+def first_words(sentence: str) -> str:
+    """`would go on to 25 %`: what comes before the numbers of a sentence."""
+    words = re.split(r"[.:] ", sentence, maxsplit=1)[0]
+    return words[:1].lower() + words[1:]
+
+
 def _observes(view: View) -> bool:
     return view.get("mode") == "observe"
 
@@ -156,7 +162,7 @@ def _would(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[s
     would = view["would"]
     if not would:
         return []
-    words = re.split(r"[.:] ", str(would["sentence"]), maxsplit=1)[0].removeprefix("Would ")
+    words = first_words(str(would["sentence"])).removeprefix("would ")
     since = look.paint(f"  since {clock_time(moment(would['at']), today=now, zone=zone, seconds=True)}", "quiet")
     style = {"roll_back": "bad", "halt": "bad", "pause": "bad", "cut": "warn", "go_on": "good", "promote": "good"}
     shown = look.paint(words, style.get(str(would["act"]), "info"), "bold")
@@ -225,7 +231,9 @@ def _checks(view: View, look: Look) -> list[str]:
         return [] if view["ended"] else ["No requests of this step were seen yet."]
     lines = _check_table(view, look)
     if view["verdict"]:
-        lines.append(look.paint(f"Evidence against the candidate: {view['verdict']['threshold']:g} ends it.", "quiet"))
+        ends = "would end" if _observes(view) else "ends"
+        line = f"Evidence against the candidate: {view['verdict']['threshold']:g} {ends} it."
+        lines.append(look.paint(line, "quiet"))
     against = [finding for finding in view["checks"] if finding["action"] in {"fail", "retreat"}]
     told = dict.fromkeys(str(finding["sentence"]) for finding in against)
     told |= dict.fromkeys(str(note) for note in (view["verdict"] or {}).get("notes", ()))

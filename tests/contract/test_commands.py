@@ -7,12 +7,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from rollout.lifecycle import Phase
-from rollout.world import Alert, Event, Severity
+from rollout.lifecycle.rollout import Would
+from rollout.world import Alert, Event, Severity, Split
 from tests.support.api import POLICY, RUNNING, LocalApi, local_api
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +120,74 @@ def test_start_wait_ends_as_the_rollout_does(api: LocalApi, phase: Phase, code: 
     api.put(api.store.rollouts()[0].id, **{**RUNNING, "phase": phase})
     assert ran.end() == code
     assert "anna asked for a rollout of recommender" in ran.out
+
+
+# --- observe
+
+
+def observed(api: LocalApi, act: str | None, *, phase: Phase = Phase.OBSERVED) -> None:
+    """The rollout that was started has come this far, and would have done this."""
+    rollout, now = api.store.rollouts()[0], api.service.now()
+    would = Would(act=act, at=now, sentence=f"Would {act}. The judge says so.") if act else None  # type: ignore[arg-type]
+    missed = would if act == "roll_back" else None
+    seen = {"stable": "blue", "candidate": "green", "started_at": now, "confirmed": Split.of({"blue": 90, "green": 10})}
+    api.put(rollout.id, **{**seen, "phase": phase, "would": would, "missed": missed})
+
+
+def test_observe_needs_no_policy(api: LocalApi) -> None:
+    words = ("-w", "prod", "--stable", "blue", "--candidate", "green", "--deadline", "3d", "--no-watch")
+    ran = run(api, "observe", "recommender", *words)
+    assert "○ Pending" in ran.out
+    (rollout,) = api.store.rollouts()
+    assert (rollout.observes, rollout.stable, rollout.candidate, rollout.created_by) == (True, "blue", "green", "anna")
+    assert rollout.policy.deadline == timedelta(days=3)
+    assert [step.traffic for step in rollout.policy.steps] == [5, 25, 50, 100]
+
+
+def test_observe_by_a_policy_that_would_act(api: LocalApi) -> None:
+    (api.folder / "canary.yaml").write_text(POLICY + "workspace: prod\n")
+    view = json.loads(run(api, "observe", "-f", "canary.yaml", "--no-watch", "-o", "json").out)
+    assert (view["mode"], view["endpoint"], view["would"], view["share"]) == ("observe", "recommender", None, 0)
+    assert [step.traffic for step in api.store.rollouts()[0].policy.steps] == [5, 25, 100]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "Which endpoint? Name it: rollout observe ENDPOINT."),
+        (["-n", "other", "-f", "canary.yaml"], "The policy is about recommender, not about other"),
+        (["-f", "canary.yaml", "--deadline", "3d"], "a policy names its workspace and its deadline itself"),
+        (["recommender", "-w", "prod", "--deadline", "soon"], "rollout observe:4:11: deadline"),
+    ],
+)
+def test_observe_refuses_what_does_not_fit(api: LocalApi, words: list[str], told: str) -> None:
+    (api.folder / "canary.yaml").write_text(POLICY + "workspace: prod\n")
+    ran = run(api, "observe", *words, code=5)
+    assert told in " ".join(ran.err.split())
+    assert api.store.rollouts() == []
+
+
+@pytest.mark.parametrize(("act", "code"), [("promote", 0), ("roll_back", 2), ("go_on", 3), (None, 3)])
+def test_observe_wait_ends_as_the_rollout_would_have(api: LocalApi, act: str | None, code: int) -> None:
+    ran = Ran(api, "observe", "recommender", "-w", "prod", "--wait")
+    until(lambda: len(api.store.rollouts()) == 1)
+    observed(api, act)
+    assert ran.end() == code
+    assert "anna asked for a rollout of recommender" in ran.out
+
+
+def test_status_of_an_observer_says_what_it_would_do(api: LocalApi) -> None:
+    run(api, "observe", "recommender", "-w", "prod", "--no-watch")
+    observed(api, "go_on", phase=Phase.OBSERVING)
+    api.show(api.store.rollouts()[0].ref, {"blue": 90, "green": 10})
+    ran = run(api, "status", "recommender")
+    assert "◎ Observing  since" in ran.out
+    assert "\nWould     go_on  since " in ran.out
+    assert "Steps" not in ran.out
+    assert "wanted" not in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert "◎ Observing - " in run(api, "list").out
+    assert json.loads(run(api, "status", "recommender", "-o", "json").out)["share"] == 10
 
 
 def test_waiting_has_an_end(api: LocalApi) -> None:

@@ -427,6 +427,14 @@ def test_promoted_by_hand_past_a_fail() -> None:
     )
 
 
+def test_a_fail_at_100_percent_is_told_with_its_time() -> None:
+    life = observing()
+    people_set(life, green=100)
+    life.tick(verdict("fail", blocks=10, findings=(finding(),)), seconds=600)
+    assert life.phase is P.OBSERVED
+    assert "Rollout would have rolled back at 02:10:45 UTC: errors 6.8 %" in life.last.sentence
+
+
 def test_put_back_by_hand_after_it_would_have_been() -> None:
     life = observing()
     life.tick(FAIL)

@@ -20,7 +20,7 @@ def promoted(rollout: Rollout) -> str:
     at = rollout.step_since or rollout.phase_since
     told = f"Observed to the end: {rollout.ref.name} is on {rollout.candidate} 100 % since {sentences.clock(at)}."
     if rollout.missed is not None:
-        return f"{told} {_missed(rollout, rollout.missed, at)}"
+        return f"{told} {_missed(rollout, rollout.missed, at if rollout.missed.at <= at else None)}"
     if rollout.verdict is None or rollout.verdict.action != "pass":
         return f"{told} {would_have(rollout)}"
     return f"{told} Rollout would have promoted it. {rollout.verdict.sentence}{_sight(rollout.verdict)}"
