@@ -21,13 +21,13 @@ let _eps  = dynamic({endpoints});
 let _from = datetime({start});
 let _to   = datetime({end});
 let _base = datatable(TimeGenerated:datetime, _ResourceId:string, DeploymentName:string,
-                      rc:int, mc:int, ms:int, bytes:long, ing:datetime)[];
+                      rc:int, mc:int, ms:int,{column} ing:datetime)[];
 let _rows = union isfuzzy=true _base,
   (AmlOnlineEndpointTrafficLog
    | where TimeGenerated >= _from and TimeGenerated < _to
    | where _ResourceId in~ (_eps) and isnotempty(DeploymentName) and UserAgent !startswith "azureml-rollout"
    | project TimeGenerated, _ResourceId, DeploymentName, rc = toint(ResponseCode), mc = toint(ModelStatusCode),
-             ms = toint(TotalDurationMs), bytes = tolong(ResponsePayloadSize), ing = ingestion_time());
+             ms = toint(TotalDurationMs),{bytes} ing = ingestion_time());
 """
 _DURATIONS = """\
 _rows
@@ -60,7 +60,13 @@ def cells_query(endpoints: Sequence[str], *, start: int, end: int, sized: Sequen
 
     `sized` names those of them whose sizes of answers are wanted, too.
     """
-    rows = _ROWS.format(endpoints=json.dumps(list(endpoints)), start=_minute(start), end=_minute(end))
+    rows = _ROWS.format(
+        endpoints=json.dumps(list(endpoints)),
+        start=_minute(start),
+        end=_minute(end),
+        column=" bytes:long," if sized else "",
+        bytes=" bytes = tolong(ResponsePayloadSize)," if sized else "",
+    )
     counted = _BOTH.format(sized=json.dumps(list(sized)), durations=_DURATIONS.rstrip()) if sized else _DURATIONS
     return rows + counted + _CELLS
 
