@@ -75,10 +75,15 @@ def label(check: str) -> str:
     return _LABELS.get(check, check.removeprefix("latency_"))
 
 
-def comparison(finding: Finding) -> str:
+def accused(finding: Finding) -> str:
+    """The comparison that speaks against the candidate; of probes, which no caller sent, it says so."""
+    return comparison(finding, of=" of the probes" if finding.source == "probes" else "")
+
+
+def comparison(finding: Finding, *, of: str = "") -> str:
     """`errors 0.31 % vs 0.29 % (15 of 4 812 vs 42 of 14 390)`, `p95 84 ms vs 86 ms`."""
     candidate, baseline = finding.candidate, finding.baseline
-    both = f"{label(finding.check)} {value(candidate, finding.unit)} vs {value(baseline, finding.unit)}"
+    both = f"{label(finding.check)}{of} {value(candidate, finding.unit)} vs {value(baseline, finding.unit)}"
     if finding.unit != "share":
         return both
     return (
@@ -99,7 +104,7 @@ def comparisons(findings: Sequence[Finding]) -> str:
 def accusation(finding: Finding, combined: float, threshold: float, *, beside: str = "") -> str:
     """What speaks against the candidate, with what is allowed and how loudly it speaks."""
     allowed = f"allowed +{increase(finding, finding.margin)}"
-    return f"{comparison(finding)}, {allowed}; {beside}evidence {evidence(combined)}, fails at {evidence(threshold)}"
+    return f"{accused(finding)}, {allowed}; {beside}evidence {evidence(combined)}, fails at {evidence(threshold)}"
 
 
 def unproven(findings: Sequence[Finding], proof: float) -> str:

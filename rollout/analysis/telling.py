@@ -78,7 +78,7 @@ def _harmful(case: Case, first: Finding) -> str:
 
 
 def _numbers(finding: Finding) -> str:
-    return sentences.comparison(finding)
+    return sentences.accused(finding)
 
 
 def _maximum(finding: Finding) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from rollout.analysis.sentences import capital, comparison, number
+from rollout.analysis.sentences import accused, capital, number
 from rollout.analysis.verdict import Finding, Rate, Reason, Verdict
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
@@ -64,7 +64,7 @@ def rolled_back(rollout: Rollout) -> str:
     )
     finding = worst(rollout.verdict)
     counted = finding is not None and finding.action == "fail" and not _says_more(rollout.verdict, finding)
-    line += f"{capital(comparison(finding) if finding and counted else rollout.cause or '').rstrip('.')}."
+    line += f"{capital(accused(finding) if finding and counted else rollout.cause or '').rstrip('.')}."
     harmed = rollout.verdict.harmed if rollout.verdict else 0.0
     return line + (f" ~{number(harmed)} requests harmed." if harmed >= 1 else "")
 

@@ -138,6 +138,7 @@ def test_bad_probes_fail_a_candidate_that_the_logs_do_not_show_yet() -> None:
     verdict = judged(WITH_PROBES, shown("logs", {}, {}, history=HISTORY, read_at=START + 4), probes)
     assert (verdict.action, verdict.reason) == ("fail", Reason.HARD_GUARD)
     assert found(verdict, "probes", "error_rate").candidate.value == 1.0
+    assert "bad two minutes in a row, errors of the probes 100 % vs 0 % (" in verdict.sentence
 
 
 def test_probes_that_fail_now_and_then_are_weighed_as_minutes_are() -> None:
