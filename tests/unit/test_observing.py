@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.analysis.cells import Cell
+from rollout.analysis.fold import compared
 from rollout.analysis.judgement import SourceState
-from rollout.analysis.verdict import Reason, Verdict, begin
+from rollout.analysis.verdict import Reason, Series, Stage, Verdict, begin, judge
 from rollout.errors import RefusedError
 from rollout.lifecycle import TRANSITIONS, Decision, Phase, stage_of, wanted_traffic
 from rollout.lifecycle.observing.pair import Named, Unclear, find_pair
@@ -518,3 +520,49 @@ def test_it_survives_the_store_with_all_that_it_would_have_done() -> None:
     assert life.rollout.missed is not None  # every tick of a Life goes through the store's codec
     assert life.rollout.left_at is not None
     assert at(P.OBSERVED).rollout.ended
+
+
+# --- how it is judged
+
+
+def minutes(first: int, count: int, *, bad: int = 0) -> dict[int, Cell]:
+    """Cells of 100 requests a minute."""
+    cell = Cell(histograms={"ok": {50: 100 - bad}, **({"5xx": {50: bad}} if bad else {})})
+    return dict.fromkeys(range(first, first + count), cell)
+
+
+def a_stage(traffic: int, **changes: Any) -> Stage:
+    return Stage(
+        **{"step": 0, "traffic": traffic, "started": 1000, "since": 1000, "bake": 10, "holdback": traffic < 100}
+        | changes
+    )
+
+
+def test_a_share_below_the_first_step_is_a_split_as_any_other() -> None:
+    """An acting rollout's first minutes at a sized-down share need no number of requests; what people set does."""
+    series = Series(
+        source="logs",
+        baseline=minutes(1000, 20),
+        candidate={minute: Cell(histograms={"ok": {50: 3}}) for minute in range(1000, 1020)},
+        closed_before=1020,
+        read_at=1021,
+    )
+    one = policy(mode="observe", checks={"latency_p95": "off"}, expert={"evidence": ("logs",)})
+    _, found = judge(begin(one), policy=one, stage=a_stage(3), series=[series], now=1021)
+    assert found.reason is Reason.REQUESTS
+    assert found.sentence.startswith("This split (3 %) is held: 60 of the 300 requests wanted on the candidate")
+
+
+def test_at_100_percent_the_minutes_after_a_cut_are_still_compared_with_stables_last_hour() -> None:
+    """The share would have been cut, and was not: stable has no minutes of its own then."""
+    series = Series(
+        source="logs",
+        baseline=minutes(940, 60),
+        candidate=minutes(1000, 20, bad=30),
+        closed_before=1020,
+        read_at=1021,
+        history=minutes(940, 60),
+    )
+    before = compared(series, a_stage(100, started=990))
+    cut = compared(series, a_stage(100, started=990, retreated_since=1005))
+    assert sorted(before) == sorted(cut) == list(range(940, 1020))
