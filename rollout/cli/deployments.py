@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from rollout.cli import inventory
-from rollout.cli.endpoints import DryRun, File, Name, NoWait, Output, Yes, carry_out, put, sure, tell_plan
+from rollout.cli.endpoints import DryRun, File, Name, NoWait, Output, Workspace, Yes, carry_out, put, sure, tell_plan
 from rollout.cli.inventory import Form
-from rollout.cli.options import Config, Workspace
+from rollout.cli.options import Config
 from rollout.cli.terminal import look_of
 from rollout.errors import PolicyError
 

@@ -14,7 +14,7 @@ import typer
 
 from rollout.cli import inventory
 from rollout.cli.inventory import Form
-from rollout.cli.options import Config, Workspace, handle
+from rollout.cli.options import Config, handle
 from rollout.cli.terminal import look_of
 from rollout.errors import PolicyError
 
@@ -27,6 +27,9 @@ app = typer.Typer(help="Online endpoints, from `az ml` files.", no_args_is_help=
 File = Annotated[Path, typer.Option("-f", "--file", help="A file in `az ml` format.", show_default=False)]
 Name = Annotated[str | None, typer.Option("-n", "--endpoint", help="The endpoint's name.", show_default=False)]
 Word = Annotated[str | None, typer.Argument(metavar="ENDPOINT", help="The endpoint's name.", show_default=False)]
+Workspace = Annotated[
+    str | None, typer.Option("-w", "--workspace", help="Which of the settings' workspaces, where they name several.")
+]
 Output = Annotated[Form, typer.Option("-o", "--output", help="A table for people, JSON, or YAML.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return when Azure has accepted.")]

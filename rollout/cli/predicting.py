@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rollout.cli.options import FAILED, Config, Endpoint, Name, Workspace, handle
+from rollout.cli.endpoints import Workspace
+from rollout.cli.options import FAILED, Config, Endpoint, Name, handle
 from rollout.cli.words import milliseconds
 from rollout.errors import PolicyError
 

@@ -26,7 +26,7 @@ class Progress:
         self._monotonic = monotonic
         self._look = look
         self._doing = ""
-        self._began = self._told = 0.0
+        self._began = self._written = 0.0
         self._drawn = False
 
     def tell(self, stage: "Stage") -> None:
@@ -38,10 +38,15 @@ class Progress:
         line = self._line(stage, now - self._began)
         if self._stream.isatty():
             self._draw(line)
-        elif new or now - self._told >= SPARSE:
+        elif new or now - self._written >= SPARSE:
             self._stream.write(f"{line}\n")
-            self._told = now
+            self._written = now
         self._stream.flush()
+
+    @property
+    def told(self) -> bool:
+        """Whether anything was told yet."""
+        return bool(self._doing)
 
     def clear(self) -> None:
         """Take the line away."""
@@ -52,12 +57,14 @@ class Progress:
 
     def _line(self, stage: "Stage", elapsed: float) -> str:
         percent = f", {stage.percent} %" if stage.percent else ""
-        passed = f", {duration(elapsed)}" if elapsed >= 1 else ""
-        return self._look.characters(f"{stage.doing} …{percent}{passed}")
+        tail = f" …{percent}" + (f", {duration(elapsed)}" if elapsed >= 1 else "")
+        doing, room = stage.doing, self._look.width - 1 - cells(tail)
+        if self._stream.isatty() and cells(doing) > room:  # a line that wraps could not be drawn again
+            doing = doing[:room]
+        return self._look.characters(doing + tail)
 
     def _draw(self, line: str) -> None:
-        shown = line if cells(line) < self._look.width else line[: self._look.width - 2] + "…"
-        self._stream.write(f"\r\x1b[K{shown}")
+        self._stream.write(f"\r\x1b[K{line}")
         self._drawn = True
 
 
@@ -67,5 +74,10 @@ def telling() -> Iterator[Callable[["Stage"], None]]:
     progress = Progress(sys.stderr, monotonic=WallClock().monotonic, look=look_of(sys.stderr))
     try:
         yield progress.tell
+    except KeyboardInterrupt:
+        progress.clear()
+        if progress.told:
+            sys.stderr.write("What Azure has begun goes on; the same command again waits for it.\n")
+        raise
     finally:
         progress.clear()
