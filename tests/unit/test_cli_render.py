@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.cli import listing, render, words
+from rollout.cli.demo.acts import ACTS, UNFINISHED, Played, summary
 from rollout.cli.terminal import COLOURS, Look, Screen, cells, fold, look_of, table
 from rollout.lifecycle import Phase
 from tests.support.views import a_view, an_event_view, finding
@@ -166,6 +167,14 @@ def test_an_ended_rollout_has_no_next() -> None:
 
 def test_the_clock_of_a_sandbox_is_named() -> None:
     assert "clock × 60" in shown(a_view(clock={"now": "2026-11-22T14:20:40+00:00", "speed": 60.0}))
+
+
+def test_a_demo_that_did_not_end_as_it_should_says_what_may_be_why() -> None:
+    unfinished = Played(act=ACTS[0], outcome=UNFINISHED, minutes=151, real_seconds=151)
+    lines = [line.replace("\u2009", " ") for line in summary([unfinished], 275, Look(width=80))]
+    assert "Version 2: not finished after 151 minutes of the rollout's clock (151 s)" in lines
+    assert "NOT as it should be: 275 s, 0 alerts received." in lines
+    assert lines[-1].endswith("when it is less busy.")
 
 
 def test_the_policies_fit_80_columns() -> None:

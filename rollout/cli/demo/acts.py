@@ -80,6 +80,11 @@ class Played:
         )
 
 
+UNFINISHED = "not finished"
+WHY_NOT = (
+    "The requests are real, and this machine answers them: where it is busy with something else they are slow or refused, "
+    "and the rollout holds, as it should. Then try again when it is less busy."
+)
 _ENDING = {"promoted": "succeeded", "rolled_back": "rolled_back"}
 
 
@@ -148,7 +153,7 @@ class Stage:
         if self._json:
             sys.stdout.write(json.dumps(_as_json(played, seconds), ensure_ascii=False, indent=2) + "\n")
             return
-        for line in _summary(played, seconds, self._look):
+        for line in summary(played, seconds, self._look):
             sys.stdout.write(self._look.characters(line) + "\n")
 
 
@@ -160,7 +165,7 @@ def _play(scene: Scene, act: Act, stage: Stage) -> Played:
     client, before, begun = scene.client, _statistics(scene), monotonic()
     played, known = Played(act=act), len(scene.receiver.alerts)
     view = _rolled_out(scene, client, act, stage)
-    played.outcome, played.sentence = str(view["outcome"]), str(view["sentence"])
+    played.outcome, played.sentence = str(view["outcome"] or UNFINISHED), str(view["sentence"])
     played.real_seconds = monotonic() - begun
     played.minutes = played.real_seconds * scene.clock.speed / 60
     played.harmed = float(view["harmed"])
@@ -237,7 +242,8 @@ def _as_json(played: Sequence[Played], seconds: float) -> Mapping[str, Any]:
     }
 
 
-def _summary(played: Sequence[Played], seconds: float, look: Look) -> list[str]:
+def summary(played: Sequence[Played], seconds: float, look: Look) -> list[str]:
+    """How the acts ended, as lines."""
     lines = [""]
     for index, each in enumerate(played, start=2):
         style = "good" if each.as_expected else "bad"
@@ -252,10 +258,10 @@ def _summary(played: Sequence[Played], seconds: float, look: Look) -> list[str]:
     text = last[0]["text"].splitlines() if last else ["none arrived"]
     lines += [f"  {part}".rstrip() for line in text for part in fold(line, look.width - 2, indent="  ")]
     received = sum(len(each.alerts) for each in played)
-    verdict = (
-        "Both rollouts ended as they should" if all(each.as_expected for each in played) else "NOT as it should be"
-    )
-    return [*lines, "", f"{verdict}: {number(seconds)} s, {received} alerts received."]
+    good = all(each.as_expected for each in played)
+    verdict = "Both rollouts ended as they should" if good else "NOT as it should be"
+    lines += ["", f"{verdict}: {number(seconds)} s, {received} alerts received."]
+    return lines if good else [*lines, *fold(WHY_NOT, look.width)]
 
 
 def _counts(found: Mapping[str, int]) -> str:
