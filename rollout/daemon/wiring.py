@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from rollout.alerts import Courier, recipients
+from rollout.analysis.terms import Source
 from rollout.azure.cloud import cloud_of
 from rollout.azure.connection import Azure, connect
 from rollout.clock import WallClock
@@ -266,15 +267,18 @@ class _World:
 
     def __init__(self, collector: Collector, sources: Sequence[WorkspaceSources]) -> None:
         self._collector = collector
-        self._logs = {source.workspace: source.logs_key for source in sources}
+        self._sources = {source.workspace: source for source in sources}
 
     def latest(self, ref: EndpointRef) -> Snapshot | None:
         """The last look at an endpoint."""
         return self._collector.latest(ref)
 
-    def lag(self, ref: EndpointRef) -> timedelta:
-        """How long after its end a minute closes."""
-        return self._collector.lag("logs", self._logs.get(ref.workspace))
+    def lag(self, ref: EndpointRef, *, source: Source = "logs") -> timedelta:
+        """How long after its end a minute of this source closes."""
+        if source == "probes":
+            return timedelta()
+        sources, read = self._sources.get(ref.workspace), "metrics" if source == "metrics" else "logs"
+        return self._collector.lag(read, sources.key(read) if sources else None)
 
     def sources(self) -> Sequence[Mapping[str, Any]]:
         """How each source did."""

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Protocol
 
+from rollout.analysis.checks import deciding_source
 from rollout.analysis.profile import Profile
+from rollout.analysis.terms import Source
 from rollout.errors import ConflictError, PolicyError, RefusedError
 from rollout.lifecycle import Rollout, eta, new_rollout
 from rollout.lifecycle.explain import explain
@@ -46,8 +48,8 @@ class World(Protocol):
     def latest(self, ref: EndpointRef) -> Snapshot | None:
         """The last look at an endpoint."""
 
-    def lag(self, ref: EndpointRef) -> timedelta:
-        """How old data is when it arrives."""
+    def lag(self, ref: EndpointRef, *, source: Source = "logs") -> timedelta:
+        """How old data of this source is when it counts."""
 
     def sources(self) -> Sequence[Mapping[str, Any]]:
         """How each source did: name, last success, last error, data lag (JSON values)."""
@@ -204,7 +206,7 @@ class Service:
         return views.rollout_view(
             rollout,
             snapshot=self.world.latest(rollout.ref),
-            eta=eta(rollout, now=now, lag=self.world.lag(rollout.ref)),
+            eta=eta(rollout, now=now, lag=self.world.lag(rollout.ref, source=deciding_source(rollout.policy))),
             now=now,
             speed=self.speed,
         )

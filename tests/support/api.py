@@ -44,7 +44,7 @@ class SeenWorld:
     def latest(self, ref: EndpointRef) -> Snapshot | None:
         return self.snapshots.get(ref)
 
-    def lag(self, _ref: EndpointRef) -> timedelta:
+    def lag(self, _ref: EndpointRef, *, source: str = "logs") -> timedelta:
         return timedelta(minutes=5)
 
     def sources(self) -> Sequence[Mapping[str, Any]]:
