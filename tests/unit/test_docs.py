@@ -46,3 +46,15 @@ def test_all_settings_shown_are_settings(file: str, text: str) -> None:
 def test_the_readme_shows_both() -> None:
     assert len([file for file, _ in _blocks("endpoint_name") if file == "README.md"]) >= 2
     assert len([file for file, _ in _blocks("cloud") if file == "README.md"]) >= 1
+
+
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")  # within the checkout: no scheme
+
+
+@pytest.mark.parametrize(
+    "file", ["README.md", "CHANGELOG.md", *(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))]
+)
+def test_every_link_leads_somewhere(file: str) -> None:
+    place = ROOT / file
+    missing = [link for link in LINK.findall(place.read_text(encoding="utf-8")) if not (place.parent / link).exists()]
+    assert missing == []
