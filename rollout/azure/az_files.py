@@ -53,26 +53,26 @@ class AzFile:
         return PolicyError(mistakes=[self.document.mistake((field,), message)])
 
 
-def read_endpoint(path: Path) -> AzFile:
-    """An endpoint's file. Raises PolicyError with every mistake."""
-    return _read(path, loader="load_online_endpoint", wanted=("name",))
+def read_endpoint(path: Path, *, name: str | None = None) -> AzFile:
+    """An endpoint's file; `name` counts instead of the file's. Raises PolicyError with every mistake."""
+    return _read(path, loader="load_online_endpoint", instead={"name": name})
 
 
-def read_deployment(path: Path) -> AzFile:
-    """A deployment's file. Raises PolicyError with every mistake."""
-    return _read(path, loader="load_online_deployment", wanted=("name", "endpoint_name"))
+def read_deployment(path: Path, *, name: str | None = None, endpoint: str | None = None) -> AzFile:
+    """A deployment's file; `name` and `endpoint` count instead of the file's. Raises PolicyError with every mistake."""
+    return _read(path, loader="load_online_deployment", instead={"name": name, "endpoint_name": endpoint})
 
 
-def _read(path: Path, *, loader: str, wanted: tuple[str, ...]) -> AzFile:
+def _read(path: Path, *, loader: str, instead: Mapping[str, str | None]) -> AzFile:
     document = read(_text(path), file=str(path))
     if not isinstance(document.value, dict):
         raise PolicyError(mistakes=[document.mistake((), "is made of fields: write `name: …`")])
     if document.mistakes:
         raise PolicyError(mistakes=document.mistakes)
-    absent = [name for name in wanted if not document.value.get(name)]
+    absent = [name for name, given in instead.items() if not given and not document.value.get(name)]
     if absent:
         raise PolicyError(mistakes=[document.mistake((name,), "is missing") for name in absent])
-    entity = _loaded(path, loader, document)
+    entity = _loaded(path, loader, document, instead)
     stated = frozenset(str(key) for key in document.value)
     return AzFile(file=str(path), name=str(entity.name), entity=entity, document=document, stated=stated)
 
@@ -90,7 +90,7 @@ def _text(path: Path) -> str:
         raise PolicyError(f"{path} cannot be read: {error}.") from None
 
 
-def _loaded(path: Path, loader: str, document: Document) -> Any:
+def _loaded(path: Path, loader: str, document: Document, instead: Mapping[str, str | None]) -> Any:
     """What azure-ai-ml makes of the file. Raises PolicyError."""
     module = import_azure_ml()
     from marshmallow.exceptions import ValidationError
@@ -98,7 +98,9 @@ def _loaded(path: Path, loader: str, document: Document) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return getattr(module, loader)(path)
+            return getattr(module, loader)(
+                path, params_override=[{key: value} for key, value in instead.items() if value]
+            )
     except ValidationError as error:
         cause = error.__cause__ if isinstance(error.__cause__, ValidationError) else error
         told = cause.normalized_messages()  # type: ignore[no-untyped-call]

@@ -115,4 +115,5 @@ def _hush() -> None:
             logger = logging.getLogger(name)
             logger.handlers = [handler for handler in logger.handlers if type(handler) is not logging.StreamHandler]
             logger.propagate = True
-            logger.setLevel(logging.NOTSET)
+            if logger.level != logging.NOTSET:  # setting it empties the caches of all loggers
+                logger.setLevel(logging.NOTSET)

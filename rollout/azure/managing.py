@@ -28,11 +28,13 @@ from rollout.azure.remedies import for_a_person
 from rollout.azure.resources import with_split
 from rollout.azure.uploads import Brought, WorkspaceAssets
 from rollout.azure.waiting import TERMINAL, Stage, Told, Waiting
-from rollout.errors import RefusedError
+from rollout.errors import ConflictError, RefusedError
 from rollout.world import Split
 
 Json = Mapping[str, Any]
 CONSOLE_TAIL = 15  # lines of the console that tell why a deployment failed
+BUSY_TRIES = 6  # writes, one look apart, that Azure may answer with a conflict
+UNTOLD = ""  # the address of an operation that Azure did not give
 SHOWN_WITHIN = 60.0  # seconds until a split that was set is read, too
 
 
@@ -83,17 +85,28 @@ class Manager:
 
     # --- planning --------------------------------------------------------------------------------------------------
 
-    def plan_endpoint(self, path: Path, *, set_traffic: bool = False, told: Told) -> Plan:
+    def plan_endpoint(self, path: Path, *, name: str | None = None, set_traffic: bool = False, told: Told) -> Plan:
         """What applying an endpoint's file would do; waits for what runs on it. Raises RolloutError."""
-        file = read_endpoint(path)
+        file = read_endpoint(path, name=name)
         current = self._rested(lambda: self._endpoint_or_none(file.name), f"endpoint {file.name}", told)
         with for_a_person(f"read {path}"):
             wanted = self._endpoint_body(file, current)
         return endpoint_plan(file, current, wanted, set_traffic=set_traffic)
 
-    def plan_deployment(self, path: Path, *, all_traffic: bool = False, told: Told) -> Plan:
-        """What applying a deployment's file would do; waits for what runs on it. Raises RolloutError."""
-        file = read_deployment(path)
+    def plan_deployment(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        endpoint_name: str | None = None,
+        all_traffic: bool = False,
+        told: Told,
+    ) -> Plan:
+        """What applying a deployment's file would do; waits for what runs on it. Raises RolloutError.
+
+        `name` and `endpoint_name` count instead of the file's.
+        """
+        file = read_deployment(path, name=name, endpoint=endpoint_name)
         name = str(file.entity.endpoint_name)
         endpoint = self._rested(lambda: self._endpoint_or_none(name), f"endpoint {name}", told)
         if endpoint is None:
@@ -123,13 +136,19 @@ class Manager:
     def set_traffic(self, name: str, split: Split, *, told: Told, wait: bool = True) -> None:
         """Give an endpoint this split, by hand. Raises RefusedError while a rollout runs on it."""
         doing = f"set the traffic of {name} to {split}"
-        current = self._rested(lambda: self.endpoint(name), f"endpoint {name}", told) or {}
-        refuse_while_rolling_out(current, doing)
-        with for_a_person(doing):
-            address = self._resources.put_endpoint(name, with_split(current, split, note=None), before=lambda: None)
-        if wait:
+
+        def send() -> str | None:
+            current = self._rested(lambda: self.endpoint(name), f"endpoint {name}", told) or {}
+            if split_of(current) == split:
+                return None
+            refuse_while_rolling_out(current, doing)
+            body = with_split(current, split, note=None)
+            return self._resources.put_endpoint(name, body, before=lambda: None) or UNTOLD
+
+        address = self._sent(doing, send)
+        if address is not None and wait:
             self._await_endpoint(
-                name, address, doing=f"Setting the traffic of {name} to {split}", failing=doing, told=told
+                name, address or None, doing=f"Setting the traffic of {name} to {split}", failing=doing, told=told
             )
             self._waiting.until(
                 lambda: split_of(self._resources.endpoint(name)) == split,
@@ -165,7 +184,7 @@ class Manager:
         doing = f"{plan.action} endpoint {plan.endpoint}"
         with for_a_person(doing):
             body = update_body(plan, self._endpoint_body(plan.file, plan.current))
-            address = self._resources.put_endpoint(plan.endpoint, body, before=lambda: None)
+        address = self._sent(doing, lambda: self._resources.put_endpoint(plan.endpoint, body, before=lambda: None))
         if wait:
             self._await_endpoint(
                 plan.endpoint, address, doing=f"{_ing(plan)} endpoint {plan.endpoint}", failing=doing, told=told
@@ -178,7 +197,7 @@ class Manager:
         ids = dict(self._assets_of(plan, told=told))
         with for_a_person(doing):
             body = update_body(plan, self._deployment_body(plan.file, ids, plan.current))
-            address = self._resources.put_deployment(plan.endpoint, name, body)
+        address = self._sent(doing, lambda: self._resources.put_deployment(plan.endpoint, name, body))
         if not wait:
             return
         state = self._state(lambda: self._deployment_or_none(plan.endpoint, name))
@@ -197,6 +216,18 @@ class Manager:
             with for_a_person(f"upload {upload.what}"):
                 ids[upload.field] = self._assets.bring(upload)
         return ids
+
+    def _sent(self, doing: str, send: Callable[[], str | None]) -> str | None:
+        """The answer to a write, sent again for a moment where Azure is still busy with what it says has ended."""
+        for left in range(BUSY_TRIES - 1, -1, -1):
+            try:
+                with for_a_person(doing):
+                    return send()
+            except ConflictError:
+                if not left:
+                    raise
+            self._waiting.rest()
+        return None
 
     # --- small helpers ---------------------------------------------------------------------------------------------
 

@@ -72,6 +72,10 @@ class Waiting:
         self.until(look, doing=doing)
         return found[-1]
 
+    def rest(self) -> None:
+        """The time between two looks."""
+        self._pause(self._every)
+
     def until(self, look: Callable[[], bool], *, doing: str, longest: float = LONGEST) -> None:
         """Until `look` says so. Raises UnavailableError where Azure cannot be asked, or takes too long."""
         deadline, failed = self._monotonic() + longest, 0
@@ -90,7 +94,7 @@ class Waiting:
                 raise UnavailableError(
                     f"{doing} has not ended after {longest / 60:.0f} minutes. Run the command again."
                 )
-            self._pause(self._every)
+            self.rest()
 
     def _operation(self, address: str, *, doing: str, failing: str, told: Told) -> bool:
         """Whether it was seen to succeed; False where its address answers no more. Raises RefusedError."""

@@ -36,7 +36,12 @@ _CONTAINERS = {Container.INFERENCE_SERVER: None, Container.STORAGE_INITIALIZER: 
 
 @app.command()
 def apply(
+    *,
     file: File,
+    name: Annotated[str | None, typer.Option("-n", "--endpoint", help="The endpoint, instead of the file's.")] = None,
+    deployment: Annotated[
+        str | None, typer.Option("-d", "--deployment", help="Its name, instead of the file's.")
+    ] = None,
     all_traffic: Annotated[
         bool, typer.Option("--all-traffic", help="Give it all traffic at once. Refused while a rollout runs.")
     ] = False,
@@ -55,7 +60,9 @@ def apply(
     from rollout.cli.workspaces import azure_of
 
     with telling() as told, azure_of(config, workspace) as azure:
-        plan = azure.manager.plan_deployment(file, all_traffic=all_traffic, told=told)
+        plan = azure.manager.plan_deployment(
+            file, name=deployment, endpoint_name=name, all_traffic=all_traffic, told=told
+        )
         carry_out(azure.manager, plan, told=told, dry_run=dry_run, no_wait=no_wait)
     tell_plan(plan, done=not dry_run, waited=not no_wait, output=output)
 

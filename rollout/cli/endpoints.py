@@ -38,7 +38,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @app.command()
 def apply(
+    *,
     file: File,
+    name: Annotated[str | None, typer.Option("-n", "--endpoint", help="Its name, instead of the file's.")] = None,
     set_traffic: Annotated[
         bool,
         typer.Option("--set-traffic", help="Also give the endpoint the file's traffic, which else is left as it is."),
@@ -58,7 +60,7 @@ def apply(
     from rollout.cli.workspaces import azure_of
 
     with telling() as told, azure_of(config, workspace) as azure:
-        plan = azure.manager.plan_endpoint(file, set_traffic=set_traffic, told=told)
+        plan = azure.manager.plan_endpoint(file, name=name, set_traffic=set_traffic, told=told)
         carry_out(azure.manager, plan, told=told, dry_run=dry_run, no_wait=no_wait)
     tell_plan(plan, done=not dry_run, waited=not no_wait, output=output)
 

@@ -204,6 +204,40 @@ def test_kubernetes(rollout: Commands) -> None:
     rollout("endpoint", "delete", "on-k8s", "--yes")
 
 
+def test_names_given_count_instead_of_the_files(rollout: Commands) -> None:
+    assert rollout("endpoint", "apply", "-f", "endpoint.yml", "-n", "other").out == "Endpoint other is created.\n"
+    rollout("deployment", "apply", "-f", "blue.yml", "-n", "other", "-d", "azure")
+    shown = rollout("endpoint", "show", "other", "-o", "yaml").out
+    assert "name: other" in shown
+    assert "  azure: 100" in shown
+    listed = json.loads(rollout("deployment", "list", "-n", "other", "-o", "json").out)
+    assert [(each["name"], each["endpoint_name"]) for each in listed] == [("azure", "other")]
+    rollout("endpoint", "delete", "other", "--yes")
+
+
+def test_a_write_is_sent_again_while_azure_is_still_busy(sandbox: LocalSandbox, rollout: Commands) -> None:
+    busy = {"kind": "conflict", "on": "writes"}
+    sandbox.call(lambda cloud: cloud.faults.add(ArmFault(**busy, since=cloud.now(), count=2)))
+    assert rollout("endpoint", "traffic", "-n", "stars", "blue=0").out == "The traffic of stars is no traffic.\n"
+    number = sandbox.call(lambda cloud: cloud.faults.add(ArmFault(**busy, since=cloud.now())))
+    refused = rollout("endpoint", "traffic", "-n", "stars", "blue=100", code=5).err
+    assert "Another operation runs on it: wait until it has ended." in refused
+    sandbox.call(lambda cloud: cloud.faults.clear(number))
+    rollout("endpoint", "traffic", "-n", "stars", "blue=100")
+
+
+def test_an_azure_that_does_not_answer_is_told(sandbox: LocalSandbox, rollout: Commands) -> None:
+    number = sandbox.call(
+        lambda cloud: cloud.faults.add(
+            ArmFault(kind="error", on="reads", status=503, code="ServerBusy", since=cloud.now())
+        )
+    )
+    told = rollout("endpoint", "show", "stars", code=5).err
+    assert "Azure answered 503" in told
+    assert told.rstrip().endswith("Try again.")
+    sandbox.call(lambda cloud: cloud.faults.clear(number))
+
+
 # --- refusals
 
 
