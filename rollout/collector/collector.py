@@ -272,7 +272,12 @@ class Collector:
 
     def blind(self, ref: EndpointRef) -> Mapping[str, str]:
         """The checks of the policy's own that cannot be read at present, and why."""
-        return self._counting.blind(ref)
+        sources = self._sources.get(ref.workspace)
+        missing = sources.missing("custom") if sources else None
+        if missing is None:
+            return self._counting.blind(ref)
+        rollout = self._store.latest(ref)
+        return {check.name: missing for check in rollout.policy.checks.custom} if rollout else {}
 
     def _status_of(self, source: str, key: Hashable) -> SourceStatus:
         with self._lock:

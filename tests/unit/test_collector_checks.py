@@ -204,6 +204,13 @@ def test_how_each_check_did_is_told(scene: Scene) -> None:
     assert found == {f"empty of {REF.name}": "No answer.", f"odd of {REF.name}": None}
 
 
+def test_without_a_log_workspace_every_own_check_is_blind(scene: Scene) -> None:
+    without = scene.make(logs_key=None, logs=None)
+    told = "workspace prod has no log_workspace in the settings, and the policy's own checks read its logs"
+    assert without.blind(REF) == {"empty": told, "odd": told}
+    assert without.blind(OTHER) == {}
+
+
 def test_other_endpoints_have_their_own_checks(scene: Scene) -> None:
     scene.begin(OTHER)
     scene.collector.look("prod")
