@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rollout.cli.app import main
+from rollout.cli.client import rollout_path
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
 
@@ -129,6 +130,11 @@ def test_own_checks(stage: Stage) -> None:
     stage.start_text(text)
     end = stage.ending(within=LONG)
     end.check(code=0, phase="succeeded", traffic={"green": 100})
-    counted = {check["name"]: check for check in end.view["checks"] if check["source"] == "custom"}
-    assert (counted["empty_answers"]["role"], counted["slow_downloads"]["role"]) == ("evidence", "dry_run")
-    assert counted["empty_answers"]["candidate"]["n"] > 0
+    roles = {check["name"]: check["role"] for check in end.view["checks"] if check["source"] == "custom"}
+    assert roles == {"empty_answers": "evidence", "slow_downloads": "dry_run"}
+    looks = stage.daemon.client.get(rollout_path(stage.endpoint, "export"))["exhibits"]
+    shown = [source for look in looks for source in look["sources"] if source["source"] == "custom"]
+    counted = [
+        measure for source in shown for cell in source["candidate"].values() if cell for measure in cell["histograms"]
+    ]
+    assert {"custom:empty_answers", "custom:slow_downloads"} == set(counted)
