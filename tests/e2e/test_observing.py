@@ -54,7 +54,9 @@ def test_observed_with_read_rights_only(stage: Stage) -> None:
     stage.until_happened("split")
     assert "set by alex@example.org" in stage.happened("split")[0]["sentence"]
     stage.until(lambda: stage.view()["would"], "it says what it would do")
-    assert stage.happened("would_go_on")[0]["sentence"].startswith("Would go on to 95 %. This split (50 %) passed: errors")
+    assert stage.happened("would_go_on")[0]["sentence"].startswith(
+        "Would go on to 95 %. This split (50 %) passed: errors"
+    )
 
     stage.inject("errors", deployment="green", share=0.6)
     stage.until(lambda: (stage.view()["would"] or {}).get("act") == "roll_back", "it would roll back")
