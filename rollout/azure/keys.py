@@ -39,8 +39,16 @@ class EndpointKeys:
     """The keys and tokens of one workspace's endpoints; safe to use from many threads."""
 
     def __init__(
-        self, resources: WorkspaceResources, identity: "TokenCredential", *, audience: str, clock: Clock
+        self,
+        resources: WorkspaceResources,
+        identity: "TokenCredential",
+        *,
+        audience: str,
+        clock: Clock,
+        remedy: str = _ROLE,
     ) -> None:
+        """`remedy` is what a person does where Azure refuses the keys."""
+        self._remedy = remedy
         self._resources = resources
         self._identity = identity
         self._scope = f"{audience}/.default"
@@ -68,7 +76,7 @@ class EndpointKeys:
     def _ask(self, endpoint: str, auth_mode: str, now: datetime) -> Secret:
         way: Mapping[str, Callable[[str, datetime], Secret]] = {"key": self._key, "aml_token": self._token}
         try:
-            with in_our_words(f"get the key of endpoint {endpoint}", remedy=_ROLE):
+            with in_our_words(f"get the key of endpoint {endpoint}", remedy=self._remedy):
                 found = way.get(auth_mode, self._entra_token)(endpoint, now)
         except RolloutError as error:
             self._failures[endpoint.casefold()] = (now, error)

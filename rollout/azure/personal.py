@@ -13,6 +13,7 @@ from rollout.azure.azure_ml import ml_client
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.keys import EndpointKeys
 from rollout.azure.managing import Manager
+from rollout.azure.remedies import ROLE
 from rollout.azure.scoring import AzureScoring, http_client
 from rollout.azure.uploads import WorkspaceAssets
 from rollout.azure.waiting import Waiting
@@ -59,6 +60,8 @@ def personal(
         yield Personal(
             manager=Manager(resources, assets, waiting, workspace=workspace.workspace_name),
             scoring=AzureScoring(
-                http, EndpointKeys(resources, identity, audience=cloud.scoring_audience, clock=clock), clock=clock
+                http,
+                EndpointKeys(resources, identity, audience=cloud.scoring_audience, clock=clock, remedy=ROLE),
+                clock=clock,
             ),
         )

@@ -238,6 +238,22 @@ def test_an_azure_that_does_not_answer_is_told(sandbox: LocalSandbox, rollout: C
     sandbox.call(lambda cloud: cloud.faults.clear(number))
 
 
+def test_a_reader_is_told_which_role_is_missing(sandbox: LocalSandbox, rollout: Commands) -> None:
+    own = frozenset({sandbox.values["client_id"]})
+    sandbox.call(lambda cloud: setattr(cloud, "readers", own))
+    try:
+        assert "stars" in rollout("endpoint", "list").out
+        for words in (
+            ("endpoint", "traffic", "-n", "stars", "blue=0"),
+            ("predict", "stars", "--request-file", REQUEST),
+        ):
+            refused = rollout(*words, code=5).err
+            assert "403 AuthorizationFailed" in refused
+            assert "Give this identity the role AzureML Data Scientist" in refused
+    finally:
+        sandbox.call(lambda cloud: setattr(cloud, "readers", frozenset()))
+
+
 # --- refusals
 
 
