@@ -80,9 +80,13 @@ class Case:
 
     @property
     def unknown(self) -> tuple[Check, ...]:
-        """The checks that promotion is decided on and that could not compare yet."""
-        states = self.deciding.closed.checks
-        found = [(check, states.get(check.name, CheckState())) for check in self.deciding.criteria.checks]
+        """The checks that could not compare yet: those that promotion is decided on, and the policy's own ones."""
+        looks = [look for look in self.looks if look is self.deciding or look.criteria.source == "custom"]
+        found = [
+            (check, look.closed.checks.get(check.name, CheckState()))
+            for look in looks
+            for check in look.criteria.checks
+        ]
         return tuple(
             check
             for check, known in found
@@ -242,7 +246,7 @@ def _unfinished(case: Case) -> tuple[Reason, str] | None:
     blocks, wanted = case.deciding.closed.step_blocks, case.stage.bake
     early = case.policy.expert.early and case.proven and blocks >= EARLY_BLOCKS and case.evidence < UNDISPUTED
     if blocks < wanted:
-        return None if early and case.enough_requests else (Reason.BAKE, "")
+        return None if early and case.enough_requests and case.comparable else (Reason.BAKE, "")
     if not case.enough_requests:
         return Reason.REQUESTS, ""
     if case.evidence >= DOUBT:

@@ -45,4 +45,4 @@ def _silent(case: Case) -> Iterator[str]:
 def _uncounted(look: Look) -> Iterator[str]:
     for check in look.criteria.everything:
         if not look.seen.checks.get(check.name, CheckState()).step.n:
-            yield f"Check {check.name} has counted nothing on both deployments in this step: it is judged without it."
+            yield f"Check {check.name} has counted nothing on both deployments in this step."

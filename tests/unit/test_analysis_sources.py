@@ -230,13 +230,15 @@ def test_an_own_check_within_its_margin_passes_with_the_others() -> None:
     assert plain(finding.sentence).startswith("Empty_answers 5.0 % vs 5.0 % (50 of 1 000 vs 450 of 9 000): ")
 
 
-def test_an_own_check_that_counts_nothing_is_told_and_holds_nothing_where_the_logs_decide() -> None:
+def test_an_own_check_that_counts_nothing_holds_though_the_logs_decide() -> None:
     logs = shown("logs", minutes(STABLE, 10), minutes(GOOD_ONE, 10), history=HISTORY)
+    assert judged(policy(), logs).action == "pass"
     verdict = judged(OWN, logs, shown("custom", {}, {}, read_at=0))
-    assert verdict.action == "pass"
-    (note,) = verdict.notes
-    assert note == "Check empty_answers has counted nothing on both deployments in this step: it is judged without it."
+    assert (verdict.action, verdict.reason) == ("hold", Reason.NOT_COMPARABLE)
+    assert "nothing was counted yet on both deployments by empty_answers" in verdict.sentence
     assert found(verdict, "custom", "empty_answers").sentence == "Empty_answers: nothing was counted yet"
+    reports = policy(checks={"custom": [EMPTY | {"dry_run": True}]})
+    assert judged(reports, logs, shown("custom", {}, {}, read_at=0)).action == "pass"
 
 
 def test_where_own_checks_decide_each_must_have_counted_something() -> None:
