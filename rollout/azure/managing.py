@@ -5,7 +5,9 @@ written where nothing changes. Who waits is told how far it is; who does not can
 errors are for a person: Azure's words, the field, the remedy.
 """
 
+import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from rollout.azure.arm import WorkspaceResources
 from rollout.azure.az_files import AzFile, read_deployment, read_endpoint
+from rollout.azure.data_collection import with_ids
 from rollout.azure.plans import (
     Action,
     Plan,
@@ -117,7 +120,7 @@ class Manager:
         current = self._rested(lambda: self._deployment_or_none(name, file.name), f"deployment {file.name}", told)
         with for_a_person(f"find what {path} names"):
             brought = self._assets.find(file)
-            wanted = self._deployment_body(file, _with_placeholders(brought), current)
+            wanted = self._deployment_body(file, _with_placeholders(brought), brought.collections, current)
         plan = deployment_plan(file, endpoint, current, wanted, brought)
         others = any(str(each.get("name")).casefold() != file.name.casefold() for each in self.deployments(name))
         return with_traffic(plan, endpoint, others=others, all_traffic=all_traffic)
@@ -194,9 +197,9 @@ class Manager:
         if plan.action is Action.UNCHANGED:
             return
         doing = f"{plan.action} deployment {name} of {plan.endpoint}"
-        ids = dict(self._assets_of(plan, told=told))
+        brought = self._brought(plan, told=told)
         with for_a_person(doing):
-            body = update_body(plan, self._deployment_body(plan.file, ids, plan.current))
+            body = update_body(plan, self._deployment_body(plan.file, brought.ids, brought.collections, plan.current))
         address = self._sent(doing, lambda: self._resources.put_deployment(plan.endpoint, name, body))
         if not wait:
             return
@@ -206,8 +209,8 @@ class Manager:
         except RefusedError as error:
             raise RefusedError(f"{error.message}{self._console(plan.endpoint, name)}") from error
 
-    def _assets_of(self, plan: Plan, *, told: Told) -> Mapping[str, str | None]:
-        """The ids of what the deployment runs; what is missing is uploaded now."""
+    def _brought(self, plan: Plan, *, told: Told) -> Brought:
+        """What the deployment runs, all of it in Azure: what was missing is uploaded now."""
         with for_a_person(f"find what {plan.file.file} names"):
             brought = self._assets.find(plan.file)
         ids = dict(brought.ids)
@@ -215,7 +218,7 @@ class Manager:
             told(Stage(doing=f"Uploading {upload.what}"))
             with for_a_person(f"upload {upload.what}"):
                 ids[upload.field] = self._assets.bring(upload)
-        return ids
+        return replace(brought, ids=ids, missing=())
 
     def _sent(self, doing: str, send: Callable[[], str | None]) -> str | None:
         """The answer to a write, sent again for a moment where Azure is still busy with what it says has ended."""
@@ -235,18 +238,17 @@ class Manager:
         entity, location = file.entity, self._location(current)
         return _plain(file, lambda: entity._to_rest_online_endpoint(location), compute=self._assets.compute(entity))
 
-    def _deployment_body(self, file: AzFile, ids: Mapping[str, str | None], current: Json | None) -> Json:
-        entity, location = file.entity, self._location(current)
-        before = entity.model, entity.environment, entity.code_configuration and entity.code_configuration.code
+    def _deployment_body(
+        self, file: AzFile, ids: Mapping[str, str | None], collections: Mapping[str, str], current: Json | None
+    ) -> Json:
+        """The wire form with these ids; azure-ai-ml's entity is a copy, because it spoils what it writes."""
+        entity, location = copy.copy(file.entity), self._location(current)
         entity.model, entity.environment = ids["model"], ids["environment"]
         if entity.code_configuration:
+            entity.code_configuration = copy.copy(entity.code_configuration)
             entity.code_configuration.code = ids["code"]
-        try:
-            return _plain(file, lambda: entity._to_rest_object(location=location))
-        finally:
-            entity.model, entity.environment = before[:2]
-            if entity.code_configuration:
-                entity.code_configuration.code = before[2]
+        entity.data_collector = with_ids(entity.data_collector, collections)
+        return _plain(file, lambda: entity._to_rest_object(location=location))
 
     def _location(self, current: Json | None) -> str:
         return (

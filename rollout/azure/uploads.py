@@ -8,8 +8,8 @@ and never replaced.
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from rollout.azure.az_files import AzFile
 from rollout.azure.azure_ml import upload_environment
 from rollout.azure.cloud import Cloud
+from rollout.azure.data_collection import Place, places
 from rollout.errors import PolicyError
 
 _ANONYMOUS_ENVIRONMENT = "CliV2AnonymousEnvironment"
@@ -38,6 +39,7 @@ class Brought:
 
     ids: dict[str, str | None]
     missing: tuple[Upload, ...]
+    collections: Mapping[str, str] = field(default_factory=dict)  # the data assets of collected data, by collection
 
 
 class WorkspaceAssets:
@@ -60,12 +62,15 @@ class WorkspaceAssets:
         """What the deployment of this file runs; reads only. Raises PolicyError where a registered version differs."""
         ids: dict[str, str | None] = {}
         missing: list[Upload] = []
-        for field, look in (("model", self._model), ("environment", self._environment), ("code", self._code)):
+        for name, look in (("model", self._model), ("environment", self._environment), ("code", self._code)):
             found = look(file)
             if isinstance(found, Upload):
                 missing.append(found)
-            ids[field] = found if isinstance(found, str) else None
-        return Brought(ids=ids, missing=tuple(missing))
+            ids[name] = found if isinstance(found, str) else None
+        kept = places(file.entity)
+        missing += [each for place in kept.values() if (each := self._data(place)) is not None]
+        collections = {key: str(self._reference(f"{each.name}:{each.version}", "data")) for key, each in kept.items()}
+        return Brought(ids=ids, missing=tuple(missing), collections=collections)
 
     def bring(self, upload: Upload) -> str:
         """Upload and register one thing; returns its id."""
@@ -73,6 +78,7 @@ class WorkspaceAssets:
             "model": self._client.models,
             "environment": self._client.environments,
             "code": self._client._code,
+            "data": self._client.data,
         }[upload.field]
         with upload_environment(self._cloud), _progress_where_seen():
             return str(operations.create_or_update(upload.asset).id)
@@ -120,6 +126,14 @@ class WorkspaceAssets:
             if known is not None
             else Upload(field="code", what=_described("code", code, code.path), asset=code)
         )
+
+    def _data(self, place: Place) -> Upload | None:
+        from azure.ai.ml.entities import Data
+
+        asset = Data(name=place.name, version=place.version, path=place.path, type="uri_folder")
+        known = self._or_none(lambda: self._named(self._client.data, asset))
+        what = f"data asset {place.name}:{place.version}"
+        return None if known is not None else Upload(field="data", what=what, asset=asset)
 
     def _check_script(self, file: AzFile) -> None:
         from azure.ai.ml._utils._endpoint_utils import validate_scoring_script

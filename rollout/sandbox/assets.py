@@ -50,6 +50,8 @@ class Assets:
         asset = replace(asset, description=values.get("description"), tags=dict(values.get("tags") or {}))
         if kind == "environments":
             _check_environment(values)
+        elif kind == "data":
+            _check_data(values)
         else:
             asset = self._with_files(asset, str(values.get("modelUri" if kind == "models" else "codeUri") or ""))
         old = self._kept.get(_key(kind, name, version, None))
@@ -99,7 +101,7 @@ class Assets:
 
     def check(self, wish: DeploymentSpec) -> None:
         """Every asset that a deployment names must exist, and one without a script must be an MLflow model. Raises Refusal."""
-        for reference in filter(None, (wish.model, wish.environment, wish.code)):
+        for reference in filter(None, (wish.model, wish.environment, wish.code, *wish.collected)):
             if self.referred(reference) is None:
                 raise rules.invalid(f"Asset '{reference}' does not exist: register it first.", code="AssetNotFound")
         model = self.referred(wish.model)
@@ -148,6 +150,11 @@ def _check_environment(values: Mapping[str, Any]) -> None:
         conda = None
     if not isinstance(conda, Mapping) or "dependencies" not in conda:
         raise rules.invalid("condaFile is not a conda specification: it names no dependencies.")
+
+
+def _check_data(values: Mapping[str, Any]) -> None:
+    if not values.get("dataUri"):
+        raise rules.invalid("dataUri is required.")
 
 
 def _key(kind: str, name: str, version: str, registry: str | None) -> _Key:

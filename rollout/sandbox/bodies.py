@@ -162,6 +162,8 @@ def asset_body(identity: Identity, asset: Asset) -> dict[str, Any]:
         values |= {"modelType": kind, "modelUri": _uri(asset)}
     elif asset.kind == "codes":
         values |= {"codeUri": _uri(asset)}
+    elif asset.kind == "data":
+        values |= {"dataType": "uri_folder"}
     else:
         values |= {"osType": "Linux", "environmentType": "UserCreated", "image": "sandbox"}
     values |= {key: value for key, value in asset.details.items() if value is not None}

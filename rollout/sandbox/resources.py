@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 Seconds: TypeAlias = tuple[float, float]  # shortest and longest; one is drawn evenly for each operation
 Traffic: TypeAlias = Mapping[str, int]
-AssetKind: TypeAlias = Literal["models", "environments", "codes"]
+AssetKind: TypeAlias = Literal["models", "environments", "codes", "data"]
 
 
 class State(StrEnum):
@@ -196,6 +196,12 @@ class DeploymentSpec:
     passed_on: Mapping[str, Any] = field(
         default_factory=dict
     )  # probes and the like: kept and shown, without effect here
+
+    @property
+    def collected(self) -> tuple[str, ...]:
+        """The data assets that collected data would be written to, by id."""
+        collections = (self.passed_on.get("dataCollector") or {}).get("collections") or {}
+        return tuple(each["dataId"] for each in collections.values() if each.get("dataId"))
 
     def same_server(self, other: "DeploymentSpec") -> bool:
         """Whether the process that serves one also serves the other: same code, model, environment and variables."""

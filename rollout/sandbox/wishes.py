@@ -17,6 +17,7 @@ DEFAULT_RESOURCES = {"containerResourceRequests": {"cpu": "100m", "memory": "500
 AUTH_MODES: Mapping[str, Any] = {"key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
 PASSED_ON = (
     "containerResourceRequirements",
+    "dataCollector",
     "modelMountPath",
     "livenessProbe",
     "readinessProbe",
@@ -64,8 +65,7 @@ def patched_endpoint(spec: EndpointSpec, body: Mapping[str, Any]) -> EndpointSpe
 def parse_deployment(body: Mapping[str, Any]) -> DeploymentSpec:
     """What a PUT of a deployment asks for; whether its assets exist is the cloud's to know."""
     values = _mapping(body.get("properties"), "properties")
-    if _mapping(values.get("dataCollector"), "dataCollector"):
-        raise rules.not_offered("Data collection is not in this version of the sandbox: leave out data_collector.")
+    _check_collector(_mapping(values.get("dataCollector"), "dataCollector"))
     kind = _kind(values)
     code = _mapping(values.get("codeConfiguration"), "codeConfiguration")
     limits = _mapping(values.get("requestSettings"), "requestSettings")
@@ -101,6 +101,14 @@ def _kind(values: Mapping[str, Any]) -> Literal["Managed", "Kubernetes"]:
     if kind is None:
         raise rules.invalid(f"endpointComputeType '{written}' is not one of Managed, Kubernetes.")
     return kind
+
+
+def _check_collector(collector: Mapping[str, Any]) -> None:
+    """What is collected is not written here: the settings are kept and shown."""
+    for name, collection in _mapping(collector.get("collections"), "dataCollector.collections").items():
+        rate = _mapping(collection, f"dataCollector.collections.{name}").get("samplingRate")
+        if rate is not None and (not isinstance(rate, int | float) or not 0 <= rate <= 1):
+            raise rules.invalid(f"dataCollector.collections.{name}.samplingRate must be from 0 to 1, not {rate!r}.")
 
 
 def _scale(values: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -187,6 +187,18 @@ def test_a_registered_model_and_one_of_a_registry(rollout: Commands) -> None:
     rollout("deployment", "delete", "-n", "stars", "-d", "named", "--yes")
 
 
+def test_collected_data_gets_its_assets_once(rollout: Commands) -> None:
+    collector = "data_collector: {sampling_rate: 0.5, collections: {model_inputs: {enabled: 'True'}}}"
+    rollout.write("collecting.yml", deployment("collecting") + collector)
+    made = rollout("deployment", "apply", "-f", "collecting.yml")
+    assert "Uploading data asset stars-collecting-model_inputs:1" in made.err
+    assert "unchanged" in rollout("deployment", "apply", "-f", "collecting.yml").out
+    rollout.write("collecting.yml", deployment("collecting") + collector.replace("0.5", "0.1"))
+    shown = rollout("deployment", "apply", "-f", "collecting.yml", "--dry-run").out
+    assert "~ data_collector.collections.model_inputs.samplingRate: 0.5 → 0.1" in shown
+    rollout("deployment", "delete", "-n", "stars", "-d", "collecting", "--yes")
+
+
 def test_kubernetes(rollout: Commands) -> None:
     rollout.write("k8s.yml", "name: on-k8s\ncompute: azureml:kubernetes\nauth_mode: key\n")
     rollout("endpoint", "apply", "-f", "k8s.yml")

@@ -364,7 +364,7 @@ def test_what_an_endpoint_cannot_have_is_said_in_a_sentence(world: World, body: 
         ({"requestSettings": {"requestTimeout": "5 seconds"}}, "ISO 8601"),
         ({"instances": 51}, "from 1 to 50"),
         ({"instances": 0}, "from 1 to 50"),
-        ({"dataCollector": {"collections": {}}}, "Data collection is not in this version"),
+        ({"dataCollector": {"collections": {"in": {"samplingRate": 2}}}}, "samplingRate must be from 0 to 1"),
     ],
 )
 def test_what_a_deployment_cannot_have_is_said_in_a_sentence(world: World, body: dict[str, Any], words: str) -> None:
