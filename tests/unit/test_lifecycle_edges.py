@@ -86,6 +86,27 @@ def test_all_deployments_that_stand_in_the_way_are_named() -> None:
     assert told.startswith("red and teal of restaurant-recommender also has traffic")
 
 
+def test_a_roll_back_is_sent_when_azure_first_took_it() -> None:
+    life = at_step(1)
+    life.tick(FAIL, answer="conflict")
+    assert (life.phase, life.rollout.sent_at) == (P.ROLLING_BACK, None)
+    life.tick(seconds=3)
+    sent = life.now
+    assert life.rollout.sent_at == sent
+    life.slow = True
+    life.tick(seconds=120)
+    assert life.rollout.sent_at == sent
+    assert sentences.explained(life.rollout, life.now)["sent_at"] == sent.isoformat()
+    assert at_step(1).rollout.sent_at is None  # of other writes nobody asks
+
+
+def test_going_on_past_a_fail_says_why_it_wants_a_reason() -> None:
+    life = at_step(1, policy(when={"regression": "pause"}))
+    life.tick(FAIL)
+    told = life.ask_in_vain("promote")
+    assert told.startswith("`promote` needs a reason, because the candidate has failed: add --reason '…'")
+
+
 # --- what is told --------------------------------------------------------------------------------------------------
 
 
