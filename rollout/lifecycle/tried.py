@@ -15,10 +15,10 @@ AWAITED = timedelta(hours=1)
 
 
 def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Refused:
-    """Ready once both have answered; the two are written down, so that the daemon knows whom to ask."""
+    """Ready once both have answered; the two are written down with their pins: from then on the daemon asks them."""
     if story.rollout.policy.probes is None:
         return ready
-    story.set(stable=ready.stable, candidate=ready.candidate)
+    story.set(stable=ready.stable, candidate=ready.candidate, pins=ready.pins)
     trial = facts.trial
     until = story.rollout.created_at + AWAITED
     if trial is None:

@@ -80,7 +80,10 @@ class Prober:
             wanted = rollout.phase in _PROBED and rollout.share > 0
             stream.follow(rollout, endpoint, wanted=wanted, now=self._seconds())
             stream.ended = rollout.ended
-            tries = rollout.phase is Phase.PREPARING and stream.tries(self._seconds())
+            ready = (
+                rollout.phase is Phase.PREPARING and rollout.pins is not None
+            )  # both exist, and nothing else is awaited
+            tries = ready and stream.tries(self._seconds())
         if tries and stream.endpoint is not None:
             self._submit(partial(self._make_trial, stream, stream.endpoint))
         self._awake.set()

@@ -9,7 +9,7 @@ from rollout.lifecycle import Phase
 from rollout.lifecycle.tried import AWAITED
 from rollout.policy import Expert, Policy, Probes
 from rollout.world import EndpointKind, Trial
-from tests.support.lives import T0, Life, policy
+from tests.support.lives import T0, Life, deployment, policy
 
 PROBES = Probes(requests=("{}",))
 KUBERNETES = {"kind": EndpointKind.KUBERNETES}
@@ -32,6 +32,18 @@ def test_nothing_is_written_before_both_have_answered() -> None:
     life.tick()
     assert life.phase is Phase.PROGRESSING
     assert len(life.writes) == 1
+
+
+def test_nobody_is_asked_before_both_are_ready() -> None:
+    """Also where the policy names both: the prober asks a pair that has its pins."""
+    named = probed().model_copy(update={"stable": "blue", "candidate": "green"})
+    life = Life(policy=named, deployments={"blue": deployment("blue"), "green": deployment("green", "Creating")})
+    life.tick()
+    assert (life.phase, life.rollout.pins) == (Phase.PREPARING, None)
+    life.deployments = {"blue": deployment("blue"), "green": deployment("green")}
+    life.tick()
+    assert life.phase is Phase.PREPARING
+    assert life.rollout.pins is not None
 
 
 def test_an_answer_that_stays_wrong_is_a_refusal_with_azures_words() -> None:

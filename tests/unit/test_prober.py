@@ -380,6 +380,18 @@ def test_a_trial_before_the_start(bench: Bench, deployment: str, answer: Answer,
     assert (again.problem is None) == (not final)  # what is final is not tried again
 
 
+def test_a_candidate_that_is_still_being_created_is_not_tried(bench: Bench) -> None:
+    bench.models.answers["green"] = REFUSED  # as Azure answers for a deployment that is not there yet
+    bench.follow(phase=Phase.PREPARING, share=0, pins=None)
+    assert bench.prober.trial("r1") is None
+    assert bench.models.asked == []
+    del bench.models.answers["green"]
+    bench.follow(phase=Phase.PREPARING, share=0)
+    trial = bench.prober.trial("r1")
+    assert trial is not None
+    assert trial.problem is None
+
+
 def test_all_rollouts_together_are_bounded(tmp_path: Path) -> None:
     """Threads that hang in answers: no more pairs are begun than there is room for."""
     store = open_store(f"sqlite:///{tmp_path / 'rollout.db'}", exclusive=True)
