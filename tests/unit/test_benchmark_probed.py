@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rollout.prober.stream import HURRIED
 from tests.benchmarks.detection.probed import CRASHES, LONGEST, Crash, false_crashes, seconds_to_crash
 from tests.benchmarks.detection.workload import HEALTHY, Cell, Endpoint, Fault
 
@@ -34,6 +35,6 @@ def test_the_bound_of_false_crashes_grows_with_what_only_the_candidate_gets_wron
     def bound(fault: Fault, rate: float) -> float:
         return float(false_crashes(Endpoint(Cell(10, rate), "iid", fault, 20, (1,))).mean())
 
-    assert bound(HEALTHY, 0.01) == pytest.approx(50 * 240 * (0.01 * 0.99) ** 10)
+    assert bound(HEALTHY, 0.01) == pytest.approx(50 * 60 / HURRIED * (0.01 * 0.99) ** 10)
     assert bound(HEALTHY, 0.1) > bound(HEALTHY, 0.01)
-    assert bound(Fault(error=1.0), 0.01) == pytest.approx(50 * 240 * 0.99**10)
+    assert bound(Fault(error=1.0), 0.01) == pytest.approx(50 * 60 / HURRIED * 0.99**10)
