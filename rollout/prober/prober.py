@@ -50,6 +50,7 @@ class Prober:
         self._second = clock.real_seconds(timedelta(seconds=1))
         self._minute = clock.real_seconds(MINUTE)
         self._streams: dict[str, Stream] = {}
+        self._told: str | None = None  # what went wrong in the last round
         self._lock = threading.Lock()
         self._awake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
@@ -125,13 +126,19 @@ class Prober:
             self._awake.clear()
             try:
                 pause = self.round()
-            except RolloutError as error:
-                self._log.warning("The store does not take probes.", reason=error.message)
-                pause = LOOK_EVERY
-            except Exception as error:
-                self._log.error("Probing failed in a way that nobody foresaw.", exc_info=error)
+                self._told = None
+            except Exception as error:  # it is tried again, four times a second: told when it is another one
+                if str(error) != self._told:
+                    self._told = str(error)
+                    self._warn(error)
                 pause = LOOK_EVERY
             self._awake.wait(pause)
+
+    def _warn(self, error: Exception) -> None:
+        if isinstance(error, RolloutError):
+            self._log.warning("The store does not take probes.", reason=error.message)
+        else:
+            self._log.error("Probing failed in a way that nobody foresaw.", exc_info=error)
 
     def round(self) -> float | None:
         """Send what is due, store the minutes that are over; how many seconds to rest (None: until something happens)."""

@@ -14,6 +14,7 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import LogCapture
 
 from rollout.analysis.cells import bucket
 from rollout.analysis.guards import CRASHED_PAIRS
@@ -190,6 +191,8 @@ class Bench:
     clock: HandClock = field(default_factory=HandClock)
     changed: list[EndpointRef] = field(default_factory=list)
     busy: UnavailableError | None = None
+    noting: Callable[[], None] = field(default=lambda: None)
+    log: structlog.stdlib.BoundLogger = field(default_factory=structlog.stdlib.get_logger)
     prober: Prober = field(init=False)
 
     def __post_init__(self) -> None:
@@ -199,10 +202,11 @@ class Bench:
             scoring={REF.workspace: self.models},
             on_change=self.note,
             submit=lambda work: work(),
-            log=structlog.stdlib.get_logger(),
+            log=self.log,
         )
 
     def note(self, refs: Iterable[EndpointRef]) -> None:
+        self.noting()
         if self.busy is not None:
             raise self.busy
         self.changed += refs
@@ -446,3 +450,20 @@ def test_the_thread_begins_and_stops(tmp_path: Path) -> None:
     assert asked.wait(30)
     prober.stop(30)
     store.close()
+
+
+def test_what_goes_on_failing_is_logged_once(bench: Bench) -> None:
+    """The thread comes back to it four times a second."""
+    log, again = LogCapture(), threading.Semaphore(0)
+    bench.log = structlog.wrap_logger(None, processors=[log], wrapper_class=structlog.stdlib.BoundLogger)
+    bench.__post_init__()
+    bench.models.answers["green"] = FAILED
+    bench.follow()
+    bench.busy, bench.noting = UnavailableError("the store is busy"), again.release
+    with pytest.raises(UnavailableError):
+        bench.run(30)
+    bench.prober.start()
+    assert all(again.acquire(timeout=30) for _ in range(3))
+    bench.prober.stop(30)
+
+    assert [line["reason"] for line in log.entries if "does not take" in line["event"]] == ["the store is busy"]
