@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rollout.azure.azure_ml import import_azure_ml
 from rollout.documents.text import Document, read
 from rollout.errors import Mistake, PolicyError
@@ -64,7 +66,7 @@ def read_deployment(path: Path, *, name: str | None = None, endpoint: str | None
 
 
 def _read(path: Path, *, loader: str, instead: Mapping[str, str | None]) -> AzFile:
-    document = read(_text(path), file=str(path))
+    document = _document(path)
     if not isinstance(document.value, dict):
         raise PolicyError(mistakes=[document.mistake((), "is made of fields: write `name: …`")])
     if document.mistakes:
@@ -75,6 +77,21 @@ def _read(path: Path, *, loader: str, instead: Mapping[str, str | None]) -> AzFi
     entity = _loaded(path, loader, document, instead)
     stated = frozenset(str(key) for key in document.value)
     return AzFile(file=str(path), name=str(entity.name), entity=entity, document=document, stated=stated)
+
+
+def _document(path: Path) -> Document:
+    """The file's fields with their places; without places where only Azure's own, more lenient reader understands it."""
+    text = _text(path)
+    try:
+        return read(text, file=str(path))
+    except PolicyError:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = None
+        if not isinstance(value, dict):
+            raise
+        return Document(file=str(path), value=value, values={}, keys={})
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ sandbox it is the sandbox's own client.
 """
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,8 @@ def azure_of(config: Path | None, name: str | None) -> Iterator["Personal"]:
     workspace = _workspace(settings, name, file)
     from rollout.azure.cloud import cloud_of
     from rollout.azure.personal import personal
+
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
 
     speed = float(sandbox.get("speed", 1.0)) if sandbox else 1.0
     with personal(

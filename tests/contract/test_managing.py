@@ -1,8 +1,12 @@
 """`rollout endpoint`, `deployment` and `predict` through the real SDK against the sandbox: formats, refusals, no writes."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +121,21 @@ def test_a_changed_field_is_all_that_changes(rollout: Commands) -> None:
     assert (view["instance_count"], view["tags"]) == (1, {"a": "b"})
 
 
+def test_a_process_of_its_own_prints_its_progress_and_nothing_else(rollout: Commands) -> None:
+    rollout.write("own.yml", deployment("own") + "data_collector: {collections: {model_inputs: {enabled: 'True'}}}")
+    command = [sys.executable, "-m", "rollout.cli", "deployment", "apply", "-f", "own.yml"]
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        command, cwd=rollout.folder, env=environ, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.startswith("Deployment own of stars is created.")
+    assert [line.split(" …")[0] for line in done.stderr.splitlines()] == [
+        "Uploading data asset stars-own-model_inputs:1",
+        "Creating deployment own",
+    ]
+    rollout("deployment", "delete", "-n", "stars", "-d", "own", "--yes")
+
+
 # --- formats
 
 
@@ -214,6 +233,13 @@ def test_kubernetes(rollout: Commands) -> None:
     refused = rollout("deployment", "apply", "-f", "wrong.yml", code=5).err
     assert "takes deployments of type Kubernetes, not Managed. type: write `type: kubernetes`" in refused
     rollout("endpoint", "delete", "on-k8s", "--yes")
+
+
+def test_a_file_that_only_azures_reader_understands_works_too(rollout: Commands) -> None:
+    rollout.write("deep.yml", f"name: deep\nproperties: {{a: {'[' * 30}1{']' * 30}}}\n")
+    assert "Would create endpoint deep" in rollout("endpoint", "apply", "-f", "deep.yml", "--dry-run").out
+    rollout.write("broken.yml", "name: [deep\n")
+    assert "broken.yml:" in rollout("endpoint", "apply", "-f", "broken.yml", "--dry-run", code=5).err
 
 
 def test_names_given_count_instead_of_the_files(rollout: Commands) -> None:
