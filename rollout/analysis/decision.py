@@ -75,7 +75,7 @@ class Case:
 
     @property
     def comparable(self) -> bool:
-        """Every latency check knows what slow is, and every own check has counted something in this step."""
+        """Every latency check knows what slow is, and what is counted or reported in its own way was, in this step."""
         return not self.unknown
 
     @property
@@ -85,13 +85,9 @@ class Case:
         found = [
             (check, look.closed.checks.get(check.name, CheckState()))
             for look in looks
-            for check in look.criteria.checks
+            for check in dict.fromkeys((*look.criteria.checks, *look.criteria.bounded))
         ]
-        return tuple(
-            check
-            for check, known in found
-            if (check.quantile is not None and known.bar is None) or (check.measure is not None and not known.step.n)
-        )
+        return tuple(check for check, known in found if not _compared(check, known))
 
     @property
     def crashed(self) -> tuple[Key, ...]:
@@ -125,6 +121,13 @@ class Case:
     def retreats(self) -> bool:
         """The policy cuts the share on a suspicion."""
         return self.policy.when.suspicion == "retreat"
+
+
+def _compared(check: Check, known: CheckState) -> bool:
+    """The check has what it compares with; in this step, where nothing but its own measure tells."""
+    if check.reported:
+        return bool(known.reported)
+    return known.step.n > 0.0 if check.measure is not None else check.quantile is None or known.bar is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,9 @@ def _unknown(case: Case) -> str:
     own = [check.label for check in case.unknown if check.quantile is None]
     if own:
         return f"nothing was counted yet on both deployments by {', '.join(own)}"
+    reported = [check.label for check in case.unknown if check.reported]
+    if reported:
+        return f"Azure has not reported the {' and '.join(reported)} of both deployments yet"
     return "too few timed requests of stable to compare latency with"
 
 

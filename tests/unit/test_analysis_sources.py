@@ -295,6 +295,17 @@ def test_metrics_alone_pass_a_step_and_fail_one() -> None:
     assert judged(METRICS_ONLY, bad).action == "fail"
 
 
+@pytest.mark.parametrize(("stable", "candidate"), [([500.0] * 10, [None] * 10), ([None] * 10, [500.0] * 10)])
+def test_a_maximum_of_what_azure_did_not_report_holds(
+    stable: Sequence[float | None], candidate: Sequence[float | None]
+) -> None:
+    assert judged(BOUND, in_metrics([500.0] * 10, [500.0] * 10)).action == "pass"
+    verdict = judged(BOUND, in_metrics(stable, candidate))
+    assert (verdict.action, verdict.reason) == ("hold", Reason.NOT_COMPARABLE)
+    assert "Azure has not reported the p95 of both deployments yet" in verdict.sentence
+    assert judged(METRICS_ONLY, in_metrics(stable, candidate)).action == "pass"  # nothing is asked of it
+
+
 def test_without_a_maximum_reported_latency_only_reports() -> None:
     verdict = judged(METRICS_ONLY, in_metrics([100.0] * 10, [9000.0] * 10))
     assert verdict.action == "pass"
