@@ -4,7 +4,8 @@ The rule: what a metric can say is used, and no more. `RequestsPerMinute` is off
 At the grain of one minute, split by every dimension (deployment, statusCode, modelStatusCode), each series holds one
 sample a minute, so that its average is the count; we add the series up ourselves, because Azure's own value over series
 that were not split would be their mean. Whether several emitters are averaged into a sample is not documented: shares of
-errors, which compare series of the same minute, bear that; so these cells may stop a rollout early, and never promote one.
+errors, which compare series of the same minute, bear that. They may stop a rollout early; they promote one only where its
+policy asks for no logs.
 All requests are `UNTIMED`: latency metrics are a minute's percentiles without a count, of no use for a test of shares. Where
 they are wanted (`measured`) they are read by a call of their own, since a filter by status is refused for them, and become
 measures: the bucket of the percentile, once.

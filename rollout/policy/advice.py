@@ -21,6 +21,12 @@ def _advice(policy: Policy) -> Iterator[str]:
             yield f"checks.{name}: this policy is judged by queries of its own alone, which do not show it; switch it off"
         elif isinstance(check, LatencyCheck) and not timed and not check.dry_run:
             yield from _untimed(name, check)
+    errors = policy.checks.error_rate
+    if policy.probes is not None and (errors is None or errors.dry_run):
+        yield (
+            f"checks.error_rate: it {'is off' if errors is None else 'is a dry run'}, so a candidate whose probes all fail is "
+            "not rolled back for that; let it decide, or take `probes:` out"
+        )
     if policy.checks.answer_size is not None and "logs" not in policy.expert.evidence:
         yield "checks.answer_size: only the logs tell the size of answers, and this policy is judged without them"
     if policy.expert.harm_budget is not None and not {"logs", "metrics"} & set(policy.expert.evidence):

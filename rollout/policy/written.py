@@ -168,13 +168,14 @@ class PolicyFile(Common):
         if not (self.expert.evidence or self.probes or self.checks.custom):
             message = "is empty: write what to judge by, such as [logs, metrics], [metrics] or [probes]"
             raise rule((("expert", "evidence"), message))
-        if self.expert.evidence == ("metrics",) and not self.probes and not self._decided_on_metrics():
+        decided_on_metrics = "metrics" in self.expert.evidence and "logs" not in self.expert.evidence
+        if decided_on_metrics and not self._metrics_can_decide():
             raise rule(
                 (("checks",), "metrics time no requests: leave error_rate on, or give a latency check its `max`")
             )
         return self
 
-    def _decided_on_metrics(self) -> bool:
+    def _metrics_can_decide(self) -> bool:
         if any(not check.dry_run for check in self.checks.custom):
             return True
         deciding = [check for check in self.checks.active().values() if not check.dry_run]

@@ -27,6 +27,12 @@ METRICS = "expert: {evidence: [metrics]}\n"
             "expert: {evidence: [probes], harm_budget: 9}\nprobes: {requests: ['{}']}\n",
             ["expert.harm_budget: only logs"],
         ),
+        ("probes: {requests: ['{}']}\n", []),
+        (
+            "probes: {requests: ['{}']}\nchecks: {error_rate: off}\n",
+            ["checks.error_rate: it is off, so a candidate whose"],
+        ),
+        ("probes: {requests: ['{}']}\nchecks: {error_rate: {dry_run: true}}\n", ["checks.error_rate: it is a dry run"]),
         (
             "checks: {custom: [{name: empty, kql: AmlOnlineEndpointTrafficLog}]}\nexpert: {evidence: []}\n",
             [f"checks.{name}: this policy is judged by" for name in ("error_rate", "client_errors", "latency_p95")],

@@ -277,6 +277,13 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         "endpoint_name: diners\nexpert: {evidence: [metrics]}\nchecks: {error_rate: off, client_errors: {dry_run: true}}\n",
         ["p.yaml:3:9: checks: metrics time no requests: leave error_rate on, or give a latency check its `max`"],
     ),
+    "nothing that metrics can decide, beside probes": (
+        (
+            "endpoint_name: diners\nprobes: {requests: ['{}']}\nexpert: {evidence: [metrics, probes]}\n"
+            "checks: {error_rate: off, client_errors: off}\n"
+        ),
+        ["p.yaml:4:9: checks: metrics time no requests: leave error_rate on, or give a latency check its `max`"],
+    ),
     "unknown mode": (
         "endpoint_name: diners\nmode: observer\n",
         ['p.yaml:2:7: mode: "observer" is not one of act, observe; did you mean observe?'],
