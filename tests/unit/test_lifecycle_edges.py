@@ -107,6 +107,33 @@ def test_going_on_past_a_fail_says_why_it_wants_a_reason() -> None:
     assert told.startswith("`promote` needs a reason, because the candidate has failed: add --reason '…'")
 
 
+# --- steps ---------------------------------------------------------------------------------------------------------
+
+
+def test_people_hear_of_the_first_step_and_read_of_the_others() -> None:
+    begun = at_step(2).told("progressing")
+    assert [event.severity for event in begun] == [Severity.NOTICE, None, None]
+
+
+def test_the_minutes_of_a_retreat_count_from_its_own_split() -> None:
+    life = at_step(1)
+    life.slow = True
+    life.tick(verdict("retreat"))
+    assert (life.phase, life.rollout.step_since) == (P.RETREATED, None)
+    life.slow = False
+    life.tick(seconds=40)
+    assert life.rollout.step_since is not None
+
+
+def test_many_that_could_be_the_candidate_are_asked_about() -> None:
+    life = Life(deployments={name: deployment(name) for name in ("blue", "green", "red")})
+    life.tick()
+    assert life.last.sentence == (
+        "Not started: green and red have no traffic: say which one is the candidate, with `candidate:` in the policy or "
+        "`--candidate NAME`."
+    )
+
+
 # --- what is told --------------------------------------------------------------------------------------------------
 
 
