@@ -5,6 +5,7 @@ are told one by one with their places. Which fields a file states is remembered:
 has it.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ _WORDS: Mapping[str, str] = {
     "Not a valid boolean.": "is neither true nor false",
     "Not a valid string.": "is not text",
     "Not a valid mapping type.": "is not a mapping",
+    "String does not match expected pattern.": "begins with a letter, then letters, digits and single dashes: 3 to 32 in all",
 }
+_NOT_IN_SET = re.compile(r"Value (.+) passed is not in set \[(.+)\]")
+QUOTE = "'"
 _At = tuple[str | int, ...]
 
 
@@ -51,8 +55,8 @@ class AzFile:
         return type(self.entity).__name__.startswith("Kubernetes")
 
     def mistake(self, field: str, message: str) -> PolicyError:
-        """The error that tells this of a field, with its place."""
-        return PolicyError(mistakes=[self.document.mistake((field,), message)])
+        """The error that tells this of a field (or, where it is empty, of the file), with its place."""
+        return PolicyError(mistakes=[self.document.mistake((field,) if field else (), message)])
 
 
 def read_endpoint(path: Path, *, name: str | None = None) -> AzFile:
@@ -151,6 +155,8 @@ def _said(path: _At, message: str, fields: tuple[str, ...]) -> str:
         return "is no field that Azure knows" + (f": did you mean {near[0]}?" if near else "; take it out")
     if message in _WORDS:
         return _WORDS[message]
+    if found := _NOT_IN_SET.fullmatch(message):
+        return f"{found[1]} is not one of {found[2].replace(QUOTE, '')}"
     return " ".join(message.split()) or "is not as Azure wants it"
 
 

@@ -306,6 +306,10 @@ def _with_placeholders(brought: Brought) -> Mapping[str, str | None]:
     return {**brought.ids, **{each.field: f"(new) {each.what}" for each in brought.missing}}
 
 
+#: Which field of a file azure-ai-ml speaks of when it refuses to write one.
+_ABOUT: Mapping[str, str] = {"scalesettings": "scale_settings", "identity": "identity", "name": "name"}
+
+
 def _plain(file: AzFile, make: Callable[[], Any], **more: Any) -> Json:
     """azure-ai-ml's wire form of an entity. Raises PolicyError where it refuses a name or a setting."""
     from azure.ai.ml.exceptions import MlException
@@ -313,9 +317,9 @@ def _plain(file: AzFile, make: Callable[[], Any], **more: Any) -> Json:
     try:
         body: dict[str, Any] = make().as_dict()
     except MlException as error:
-        raise file.mistake(
-            "name" if "name" in str(error).casefold() else "", " ".join(str(error.message).split())
-        ) from None
+        said = " ".join(str(error.message).split())
+        field = next((name for word, name in _ABOUT.items() if word in said.casefold()), "")
+        raise file.mistake(field, said) from None
     body["properties"].update({key: value for key, value in more.items() if value is not None})
     return body
 

@@ -88,6 +88,12 @@ REMEDIES: Sequence[Remedy] = (
         field="compute",
         do="Attach the cluster first, or name it.",
     ),
+    Remedy(
+        says=r"Asset \S+ does not exist in workspace",
+        field=None,
+        do="Register it first, or name a version that exists.",
+    ),
+    Remedy(says=r"compute of endpoint .* cannot be changed", field="compute", do="Give the new endpoint another name."),
     Remedy(says=r"sku\.capacity|instance ?count", field="instance_count", do="Correct it."),
     Remedy(says=r"requestTimeout|maxConcurrentRequests|maxQueueWait", field="request_settings", do="Correct it."),
     Remedy(says=r"livenessProbe", field="liveness_probe", do="Correct it."),

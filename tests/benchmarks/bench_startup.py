@@ -42,7 +42,7 @@ def main() -> int:
         print(f"{'':28}{'processor':>12}{'wall':>10}")
         print(f"{'python -c pass':28}{bare:9.0f} ms{wall:7.0f} ms")
         worst = 0.0
-        for words in (["--help"], ["lint", "policy.yaml"], ["status", "recommender"]):
+        for words in (["--help"], ["endpoint", "--help"], ["lint", "policy.yaml"], ["status", "recommender"]):
             taken, wall = _best([sys.executable, "-m", "rollout.cli", *words], folder, environ)
             worst = max(worst, taken)
             print(f"{'rollout ' + ' '.join(words):28}{taken:9.0f} ms{wall:7.0f} ms{taken / bare:8.1f} x")

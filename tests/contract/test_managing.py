@@ -306,6 +306,7 @@ def test_a_reader_is_told_which_role_is_missing(sandbox: LocalSandbox, rollout: 
         ("{path: v1, type: mlflow_model}", "{path: v1/data}", "model: give code_configuration and environment"),
         ("{path: v1, type: mlflow_model}", "azureml:nobody:1", "does not exist: register it first. model: register it first"),
         ("instance_type: ", "instance_tipe: ", "bad.yml:4:1: instance_tipe: is no field that Azure knows: did you mean instance_t"),
+        ("instance_count: 1", "scale_settings: {type: target_utilization}", "bad.yml:5:17: scale_settings: "),
         ("instance_count: 1", "instance_count: many", "bad.yml:5:17: instance_count: is not a whole number"),
         ("endpoint_name: stars", "endpoint_name: nowhere", "bad.yml:2:16: endpoint_name: workspace recommendations has no"),
     ],
@@ -316,6 +317,22 @@ def test_a_refusal_names_the_field_and_the_remedy(rollout: Commands, old: str, n
     refused = rollout("deployment", "apply", "-f", "bad.yml", code=5).err
     assert words in refused
     assert "The request is invalid" not in refused
+
+
+def test_an_endpoints_file_is_checked_as_closely(rollout: Commands) -> None:
+    rollout.write("bad-endpoint.yml", "name: 9-bad\nauth_mode: kee\nnetwork: x\n")
+    refused = rollout("endpoint", "apply", "-f", "bad-endpoint.yml", code=5).err
+    for words in (
+        "bad-endpoint.yml:1:7: name: begins with a letter, then letters, digits and single dashes: 3 to 32 in all",
+        "bad-endpoint.yml:2:12: auth_mode: 'kee' is not one of aml_token, key, aad_token",
+        "bad-endpoint.yml:3:1: network: is no field that Azure knows",
+    ):
+        assert words in refused
+    rollout.write("bad-endpoint.yml", "name: stars\ncompute: azureml:kubernetes\n")
+    refused = rollout("endpoint", "apply", "-f", "bad-endpoint.yml", code=5).err
+    assert "cannot be changed. compute: give the new endpoint another name." in refused
+    rollout.write("labelled.yml", deployment("label", "model: azureml:nobody@latest"))
+    assert "Register it first" in rollout("deployment", "apply", "-f", "labelled.yml", code=5).err
 
 
 def test_a_name_that_is_taken(sandbox: LocalSandbox, rollout: Commands) -> None:
