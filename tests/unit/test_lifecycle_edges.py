@@ -10,6 +10,7 @@ from rollout.analysis.verdict import Reason
 from rollout.lifecycle import Phase, eta, sentences
 from rollout.lifecycle.forecast import LEAST, MOST, outcomes_of, rollouts_within
 from rollout.lifecycle.rehearsal import Outcomes
+from rollout.lifecycle.splits import speaks_about_writes, unconfirmed, with_write
 from rollout.world import Severity
 from tests.support.lives import (
     FAIL,
@@ -132,6 +133,34 @@ def test_many_that_could_be_the_candidate_are_asked_about() -> None:
         "Not started: green and red have no traffic: say which one is the candidate, with `candidate:` in the policy or "
         "`--candidate NAME`."
     )
+
+
+# --- the split -----------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_split_that_was_seen_once_is_forgotten() -> None:
+    life = at_step(1)
+    ours, life.traffic = life.traffic, {"blue": 60, "green": 40}
+    life.tick()
+    assert life.rollout.foreign is not None
+    life.traffic = ours
+    life.tick()
+    assert (life.phase, life.rollout.foreign) == (P.PROGRESSING, None)
+
+
+def test_only_a_look_after_the_last_word_speaks_about_the_split() -> None:
+    life = at_step(1)
+    confirmed_at = life.rollout.confirmed_at
+    assert confirmed_at is not None
+    for seconds, speaks in ((-1, False), (0, False), (1, True)):
+        look = replace(life.snapshot(), requested_at=confirmed_at + timedelta(seconds=seconds))
+        assert speaks_about_writes(life.rollout, look) is speaks
+    assert speaks_about_writes(replace(life.rollout, confirmed_at=None), life.snapshot())
+    assert not unconfirmed(life.rollout)
+    assert life.rollout.confirmed is not None
+    asked = with_write(life.rollout, life.rollout.confirmed, life.now)
+    assert unconfirmed(asked)  # until a look after it shows it again
+    assert not speaks_about_writes(asked, life.snapshot())
 
 
 # --- what is told --------------------------------------------------------------------------------------------------

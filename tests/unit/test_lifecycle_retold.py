@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from rollout.analysis.exhibits import Recorder
 from rollout.analysis.verdict import Reason, Verdict, begin
 from rollout.errors import PolicyError, RefusedError
 from rollout.lifecycle import Phase, advance
@@ -18,6 +19,7 @@ from rollout.lifecycle.export import Export, export, load_export
 from rollout.lifecycle.replaying import AS_IT_WAS, judge_again
 from rollout.policy import Checks, ErrorCheck, Policy
 from rollout.world import Event
+from tests.support.judging import START, cell, logs, stage
 from tests.support.lives import FAIL, at_step, policy, verdict
 from tests.support.played import Played, played
 
@@ -271,6 +273,22 @@ def test_its_own_policy_comes_to_the_same_verdicts(bad: Played) -> None:
     change = found["changes"][-1]
     assert change["then"] == change["now"] == {key: last[key] for key in ("action", "reason", "evidence", "sentence")}
     assert change["differences"] == []
+
+
+def test_a_kept_verdict_without_its_look_is_left_out(bad: Played) -> None:
+    found = exported(bad)
+    kept = next(event for event in found.events if "verdict" in event.details)
+    stray = replace(kept, at=kept.at - timedelta(days=1))
+    silent = replace(stray, at=found.exhibits[0].at, details={})
+    again = judge_again(replace(found, events=(stray, silent, *found.events)))
+    assert again == judge_again(found)
+
+
+def test_minutes_that_are_steady_and_not_closed_are_exhibited() -> None:
+    series = logs({START: cell(1)}, {}, closed_before=START + 2, steady=frozenset({START + 1, START + 2, START + 3}))
+    at = datetime.fromtimestamp((START + 4) * 60, UTC)
+    found = Recorder().exhibit("r1", at=at, stage=stage(), series=[series], begun=None)
+    assert found.sources[0].steady == (START + 2, START + 3)
 
 
 def test_a_verdict_that_comes_out_otherwise_is_named_with_the_numbers(bad: Played) -> None:
