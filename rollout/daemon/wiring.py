@@ -37,8 +37,9 @@ from rollout.web.service import Service
 from rollout.web.views import iso
 from rollout.world import EndpointRef, Severity, Snapshot
 
-#: Threads that read Azure: one for each source, within reason.
-READERS_AT_MOST = 32
+#: Threads that read Azure: one for each thing that is read (endpoints, deployments, logs, own checks, metrics) of a
+#: workspace, within reason, so that none waits for a slow query of another's.
+READS, READERS_AT_MOST = 5, 32
 HOUSEKEEPERS = 4
 #: On the daemon's clock: a slow look at deployments, one rollout at a time; how often old things are forgotten.
 ROUND_ROBIN, PRUNE = timedelta(seconds=60), timedelta(hours=1)
@@ -98,7 +99,7 @@ class _Builder:
         self._courier = courier
         self._log = log
         self._sources = [self._source(name) for name in site.settings.workspaces]
-        self._readers = Pool("read", min(READERS_AT_MOST, 3 * len(self._sources)))
+        self._readers = Pool("read", min(READERS_AT_MOST, READS * len(self._sources)))
         self._housekeepers = Pool("keep", HOUSEKEEPERS)
         self._collector = Collector(
             store=store,

@@ -17,7 +17,7 @@ from rollout.daemon.site import read_site
 from rollout.lifecycle import Rollout
 from rollout.ports import Listing
 from rollout.store import open_store
-from tests.support.local_azure import LocalAzure
+from tests.support.local_azure import LocalAzure, LocalLogs
 from tests.support.receivers import until
 
 LOG = structlog.stdlib.get_logger()
@@ -61,6 +61,7 @@ def builder(tmp_path: Path, azure: SlowAzure) -> Iterator[wiring._Builder]:
         closing.callback(store.close)
         door = Azure(CLOUDS["AzureCloud"], ExitStack())
         door.endpoints = {"prod": azure}
+        door.logs, door.metrics = {GUID: LocalLogs(azure)}, {(GUID, "westeurope"): LocalLogs(azure)}
         courier = Courier(store=store, channels=(), clock=site.clock, log=LOG)
         yield wiring._Builder(site, store, door, courier, LOG)
 
@@ -81,3 +82,19 @@ def test_many_starts_share_their_looks(builder: wiring._Builder, azure: SlowAzur
     assert builder._readers.settle(20) == 0
     assert azure.lists == 2  # the one that was under way, and one for all that began meanwhile
     assert all(service.world.latest(rollout.ref) for rollout in started)
+
+
+def test_no_read_waits_for_a_thread_of_another(builder: wiring._Builder) -> None:
+    """A policy's own slow query does not hold up the logs."""
+    polls = [job for job in builder.parts(lambda: uuid4().hex, ExitStack()).jobs if job._pool is builder._readers]
+    assert len(polls) == 5
+    all_at_once = threading.Barrier(len(polls) + 1)
+    for _ in polls:
+        builder._readers.submit(lambda: assert_met(all_at_once))
+    assert_met(all_at_once)
+    assert builder._readers.settle(20) == 0
+
+
+def assert_met(barrier: threading.Barrier) -> None:
+    """All have come."""
+    barrier.wait(20)
