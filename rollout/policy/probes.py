@@ -27,7 +27,7 @@ def _is_json(text: str) -> str:
             if isinstance(error, json.JSONDecodeError)
             else "it is too deep"
         )
-        raise ValueError(f"{show(text)} is not JSON ({why}): a request is sent as JSON") from None
+        raise ValueError(f"is not JSON ({why}): a request is sent as JSON") from None  # what it holds stays out of logs
     return text.strip()
 
 

@@ -71,6 +71,11 @@ def test_mistakes_say_what_to_write(text: str, told: str) -> None:
     assert told in found
 
 
+def test_a_mistake_tells_where_it_is_and_not_what_a_request_holds() -> None:
+    (found,) = mistakes("endpoint_name: diners\nprobes: {request_file: a.json}\n", lambda _: '{"diner": "Ana" "Weber"}')
+    assert found == "probes.request_file: is not JSON (line 1, column 17): a request is sent as JSON"
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake_at_its_name() -> None:
     def missing(name: str) -> str:
         raise ValueError(f'"{name}" cannot be read: No such file')
