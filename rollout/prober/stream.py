@@ -90,7 +90,7 @@ class Stream:
     def follow(self, rollout: Rollout, endpoint: EndpointState | None, *, wanted: bool, now: float) -> None:
         """Where the rollout stands now."""
         self.endpoint = endpoint or self.endpoint
-        self.stable, self.candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()
+        self.stable, self.candidate = rollout.stable or "", rollout.candidate or ""  # as Azure spells them
         if rollout.judged_from != self.evidence_from:
             self.evidence_from, self.failed = rollout.judged_from, 0
         if wanted and not self.wanted:
@@ -179,7 +179,9 @@ class Stream:
             return None
         if end <= start:
             return None
-        return Batch(window=(start, end), cells={self.stable: baseline, self.candidate: candidate})
+        return Batch(
+            window=(start, end), cells={self.stable.casefold(): baseline, self.candidate.casefold(): candidate}
+        )
 
     def kept(self, minute: int) -> None:
         """The minutes before this one are in the store."""

@@ -261,6 +261,15 @@ def test_requests_are_sent_in_turn_to_both(bench: Bench) -> None:
         assert [body for asked, body in bench.models.asked if asked == name] == [b'{"a": 1}', b'{"a": 2}'] * 2
 
 
+def test_deployments_are_asked_by_the_names_that_azure_gives_them(bench: Bench) -> None:
+    bench.follow(stable="Blue", candidate="GREEN")
+    bench.run(60)
+    bench.prober.round()
+
+    assert {name for name, _ in bench.models.asked} == {"Blue", "GREEN"}
+    assert bench.stored().cells.keys() == {"blue", "green"}
+
+
 def test_ten_failed_pairs_are_told_at_once(bench: Bench) -> None:
     bench.follow()
     bench.run(30)
