@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rollout.prober.prober import LOOK_EVERY
-from rollout.prober.stream import HURRIED, Stream
 
 from rollout.analysis.engine import Array
 from rollout.analysis.guards import CRASHED_PAIRS
 from rollout.policy import Probes
 from rollout.ports import Answer
+from rollout.prober.prober import LOOK_EVERY
+from rollout.prober.stream import HURRIED, Stream
 from rollout.world import EndpointRef
 from tests.benchmarks.detection.workload import Endpoint
 
