@@ -207,7 +207,9 @@ def _metric(draft: Draft, metric: Node, dry: set[str]) -> None:
         if metric.get(field) is not None:
             draft.note(metric.get(field), why)
     if name in dry or ".*" in dry:
-        draft.note(metric, f"{show(name)} is a dry run, and is left out: a check here may be one too, with `dry_run: true`")
+        draft.note(
+            metric, f"{show(name)} is a dry run, and is left out: a check here may be one too, with `dry_run: true`"
+        )
         return
     for field, good in (("successCondition", True), ("failureCondition", False)):
         condition = metric.get(field)
