@@ -29,6 +29,16 @@ class Pair:
         return self.baseline.cls == "ok" and self.candidate.cls in ERROR_CLASSES
 
     @property
+    def good(self) -> bool:
+        """Both answers are."""
+        return self.baseline.cls == self.candidate.cls == "ok"
+
+    @property
+    def behind(self) -> float:
+        """How much later than stable's the candidate's answer came, in seconds; 0 where it did not."""
+        return max(0.0, self.candidate.milliseconds - self.baseline.milliseconds) / 1000
+
+    @property
     def counts(self) -> bool:
         """It says something about the deployments: both requests were let in, and at least one reached the service."""
         answers = (self.baseline, self.candidate)

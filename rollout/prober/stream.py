@@ -22,8 +22,9 @@ from rollout.world import EndpointRef, EndpointState, Trial
 LEAST, HURRIED = 0.1, 0.2
 #: Pairs under way for one rollout: usually, and while a crash is suspected.
 UNDER_WAY, UNDER_WAY_HURRIED = 4, 12
-#: An answer is overdue so long after stable's, in seconds, and at most this part of the time-out.
-OVERDUE, OVERDUE_PART = 0.5, 0.25
+#: An answer is overdue so long after stable's, in seconds, and at most this part of the time-out; of a candidate that is
+#: slower by nature so much later than it usually is: the most of its last good answers, which fades from pair to pair.
+OVERDUE, OVERDUE_PART, FADES = 0.5, 0.25, 0.8
 #: Seconds without pairs after a key could not be had.
 PAUSED = 30.0
 #: How soon a trial that did not succeed is made again, in seconds.
@@ -82,6 +83,7 @@ class Stream:
     trying: bool = False
     trials: int = 0
     overdue: bool = False
+    behind: float = 0.0  # how much later than stable's the candidate's good answers come, in seconds
     untold: bool = False  # a crash of which nobody was told yet
     stored: int | None = None  # minutes before this one are in the store
     flights: set[Flight] = field(default_factory=set)
@@ -144,7 +146,7 @@ class Stream:
     def look(self, now: float) -> None:
         """Note whether an answer is overdue by now; a suspicion brings the next pair forward."""
         patience, before = min(OVERDUE, OVERDUE_PART * self.probes.timeout / timedelta(seconds=1)), self.hurried
-        self.overdue = any(flight.overdue(now, patience) for flight in self.flights)
+        self.overdue = any(flight.overdue(now, patience + self.behind) for flight in self.flights)
         if self.hurried and not before:
             self.due = min(self.due, now)
 
@@ -155,6 +157,8 @@ class Stream:
             return False
         self.trouble = None
         self.minutes.add(pair, minute)
+        if pair.good:
+            self.behind = max(pair.behind, FADES * self.behind)
         self.failed = self.failed + 1 if pair.failed else 0
         if self.hurried:
             self.due = min(self.due, now + HURRIED)

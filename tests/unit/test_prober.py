@@ -95,6 +95,23 @@ def test_a_hang_is_told_within_ten_seconds(at: float, slow: float) -> None:
     assert race.most <= UNDER_WAY_HURRIED
 
 
+@settings(max_examples=30, deadline=None)
+@given(at=st.floats(20.0, 21.0), slow=st.floats(600.0, 2500.0))
+def test_a_candidate_that_is_slow_by_nature_is_no_suspect(at: float, slow: float) -> None:
+    """It is asked as often as any other, and its hang is told as soon."""
+
+    def models(name: str, now: float) -> Answer:
+        usual = replace(GOOD, milliseconds=slow if name == "green" else 80.0)
+        return HUNG if name == "green" and now >= at else usual
+
+    race = Race(models)
+    told = race.run(until=40.0)
+
+    assert told is not None
+    assert told - at <= 9.9
+    assert len([begun for begun in race.begun if begun < at]) <= at + 2 * UNDER_WAY_HURRIED
+
+
 @settings(max_examples=60, deadline=None)
 @given(at=st.floats(5.0, 6.0), answer=st.sampled_from([FAILED, replace(FAILED, status=None, cls="5xx")]))
 def test_a_crash_is_told_within_five_seconds(at: float, answer: Answer) -> None:
