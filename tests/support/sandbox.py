@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 START_SECONDS = 60
+#: What a sandbox and the unmodified MLClient leave in the environment; a child that inherits the latter cannot even start.
+WRITTEN = ("NO_PROXY", "AZUREML_CURRENT_CLOUD")
 STOP_SECONDS = 20
 FAST = 600.0  # speed at which a traffic update takes about 40 ms and a deployment's creation about a second
 
@@ -126,17 +128,17 @@ def local_sandbox(
 ) -> Iterator[LocalSandbox]:
     """A sandbox that runs until the block is left; its state is kept in `folder`."""
     options = Options(state=folder, speed=speed, seed=seed, timings=timings or Timings(), chance=chance)
-    before = os.environ.get("NO_PROXY")
-    os.environ["NO_PROXY"] = without_proxy(before or "")
+    before = {name: os.environ.get(name) for name in WRITTEN}
+    os.environ["NO_PROXY"] = without_proxy(before["NO_PROXY"] or "")
     thread = _Thread(options)
     try:
         yield thread.started()
     finally:
         thread.stop()
-        if before is None:
-            del os.environ["NO_PROXY"]
-        else:
-            os.environ["NO_PROXY"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 class _Thread:
