@@ -71,6 +71,8 @@ class AzureScoring:
                 extensions={"trace": exchange.trace},
             ) as response:
                 return exchange.answer(response)
+        except (httpx.ConnectTimeout, httpx.PoolTimeout):  # it never left: that says nothing about a deployment
+            return exchange.none("5xx", f"no connection within {_seconds(timeout)}")
         except httpx.TimeoutException:
             return exchange.none("timeout", f"no answer within {_seconds(timeout)}")
         except (httpx.TransportError, httpx.InvalidURL) as error:

@@ -1,6 +1,7 @@
 """The port `Scoring` over HTTPS, against a running sandbox: every kind of answer, and what opens an endpoint."""
 
 import json
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -19,6 +20,7 @@ from rollout.azure.scoring import USER_AGENT, class_of
 from rollout.collector.own import without
 from rollout.errors import RefusedError
 from rollout.ports import Answer, Telemetry
+from rollout.prober.pairs import Pair
 from rollout.sandbox import seed
 from rollout.sandbox.faults import ArmFault, ServingFault
 from rollout.sandbox.resources import Actor
@@ -180,6 +182,16 @@ def test_nobody_listens(azure: Azure) -> None:
 
     assert (answer.status, answer.cls) == (None, "5xx")
     assert answer.why.startswith("no connection")
+
+
+def test_a_connection_that_does_not_come_about_is_no_time_out_of_a_model(azure: Azure) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it listens, and never greets
+        nowhere = replace(_endpoint(azure), scoring_uri=f"https://127.0.0.1:{silent.getsockname()[1]}/score")
+        patience = timedelta(milliseconds=300)
+        answer = azure.scoring["sandbox"].send(nowhere, BODY, deployment="blue", timeout=patience)
+
+    assert (answer.status, answer.cls, answer.why) == (None, "5xx", "no connection within 0.3 s")
+    assert not Pair(baseline=answer, candidate=answer).counts
 
 
 def test_a_new_key_is_asked_for_when_the_old_one_is_refused(azure: Azure, sandbox: LocalSandbox) -> None:
