@@ -180,3 +180,15 @@ def test_the_draw_has_the_rates_that_it_should() -> None:
     )  # P(Z > (ln 2.276 - ln 1.5) / .5)
     assert (cells.x[2] >= cells.x[3]).all()
     assert (cells.x[3] >= cells.x[4]).all()
+
+
+def test_the_healthy_are_told_apart_from_those_with_a_fault() -> None:
+    """Errors twice as many as 10 % are seen in every rollout; of the healthy none is rolled back."""
+    asked = one(when={"suspicion": "hold"})
+    found = forecast(asked, profile(6000.0, error=0.1), np.random.default_rng(1), effort=20_000)
+    each = found.rollouts / (len(FAULTS) + 2)
+    assert found.faults[0].detected == 1.0
+    assert found.healthy.rolled_back + found.healthy.paused == 0.0
+    assert found.healthy.promoted == 1.0
+    assert each == 60
+    assert [damage.allowed for damage in found.faults] == [False, True, False, False, False, False]

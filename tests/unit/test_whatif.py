@@ -241,6 +241,24 @@ def test_of_reported_latency_another_maximum_is_told() -> None:
     assert in_source("metrics", altered(one, "latency_p95", max=int(most[1])), theirs, ours).verdict.action != "fail"
 
 
+def test_the_very_next_millisecond_may_be_enough() -> None:
+    one = policy(expert={"evidence": ["metrics"]}, checks={"latency_p95": {"max": "800ms"}})
+    theirs, ours = (
+        Cell(histograms={"ok": {UNTIMED: 900}, REPORTED["latency_p95"]: {bucket(ms): 1}}) for ms in (500.0, 900.0)
+    )
+
+    def told(most: int) -> int:
+        tight = altered(one, "latency_p95", max=most)
+        (sentence,) = what_if(in_source("metrics", tight, theirs, ours), tight, candidate="green")
+        found = re.search(rf"With `max: (\d+)ms` instead of {most}ms, ", sentence)
+        assert found
+        return int(found[1])
+
+    least = told(800)
+    assert told(least - 1) == least
+    assert told(least - 2) == least
+
+
 def test_probes_in_a_row_are_no_numbers() -> None:
     one = policy(probes={"requests": ["{}"]}, expert={"evidence": ["probes"]})
     found = in_source("probes", one, cell(60), cell(60), 2, failed_pairs=10)
