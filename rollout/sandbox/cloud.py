@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rollout.sandbox import rules, skus, wishes
+from rollout.sandbox import limits, rules, wishes
 from rollout.sandbox.assets import Assets
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.keys import EndpointToken, random_key, random_token
@@ -131,10 +131,10 @@ class Cloud:
         wish = wishes.parse_endpoint(body)
         old = self._endpoints.get(name.casefold())
         if old is None:
-            self._check_new_endpoint(name)
+            limits.check_new_endpoint(name, count=len(self._endpoints), taken=self.taken)
         elif old.state.busy:
             raise rules.conflict(old.name)
-        self._check_compute(wish, old)
+        limits.check_compute(wish, old, clusters=self.clusters, identity=self.identity)
         if old is None or not old.created:
             return self._create_endpoint(name, wish, actor)
         return self._update_endpoint(old, wish, actor)
@@ -166,14 +166,16 @@ class Cloud:
         parent = self.endpoint(endpoint)
         wish = wishes.parse_deployment(body)
         self.assets.check(wish)
-        old = self._deployments[parent.name.casefold()].get(name.casefold())
+        there = self._deployments[parent.name.casefold()]
+        old = there.get(name.casefold())
         if old is not None and old.state.busy:
             raise rules.conflict(parent.name)
         if parent.state.busy or not parent.created:
             raise rules.conflict_deployment(parent.name, parent.state)
-        self._check_machines(parent, name, wish)
+        every = self._all_deployments()
+        limits.check_machines(wish, name, parent, all_deployments=every, identity=self.identity)
         if old is None:
-            self._check_new_deployment(parent, name)
+            limits.check_new_deployment(name, parent, count=len(there))
         return self._write_deployment(parent.name, name, old, wish=wish, actor=actor)
 
     def delete_deployment(self, endpoint: str, name: str, *, actor: Actor) -> Operation | None:
@@ -266,43 +268,6 @@ class Cloud:
         """One line that the deployment's process wrote."""
         key = (endpoint.casefold(), deployment.casefold())
         self._console.setdefault(key, deque(maxlen=CONSOLE_LINES)).append(line)
-
-    # Checks
-
-    def _check_new_endpoint(self, name: str) -> None:
-        rules.check_name(name, "endpoint")
-        if name.casefold() in self.taken:
-            cause = "There is already an endpoint with this name, Endpoint name needs to be unique within a region."
-            raise rules.inference_invalid("", f"{cause} Try some other name.")
-        if len(self._endpoints) >= rules.MAX_ENDPOINTS:
-            raise rules.invalid(
-                f"The subscription has {rules.MAX_ENDPOINTS} endpoints in this region already.", code="QuotaExceeded"
-            )
-
-    def _check_new_deployment(self, parent: Endpoint, name: str) -> None:
-        rules.check_name(name, "deployment")
-        if len(self._deployments[parent.name.casefold()]) >= rules.MAX_DEPLOYMENTS:
-            raise rules.invalid(
-                f"Endpoint {parent.name} has {rules.MAX_DEPLOYMENTS} deployments already.", code="QuotaExceeded"
-            )
-
-    def _check_compute(self, wish: EndpointSpec, old: Endpoint | None) -> None:
-        """A Kubernetes endpoint lives on an attached cluster, and stays what it is."""
-        if old is not None and (old.spec.compute or "").casefold() != (wish.compute or "").casefold():
-            raise rules.invalid(f"The compute of endpoint {old.name} cannot be changed.")
-        if old is None and wish.compute is not None and not self._has_cluster(wish.compute):
-            raise rules.invalid(f"Compute '{wish.compute}' is not attached to the workspace.", code="ComputeNotFound")
-
-    def _has_cluster(self, compute: str) -> bool:
-        known = (f"{self.identity.workspace}/computes/{name}".casefold() for name in self.clusters)
-        return compute.casefold() in known
-
-    def _check_machines(self, parent: Endpoint, name: str, wish: DeploymentSpec) -> None:
-        kind = "Managed" if parent.spec.compute is None else "Kubernetes"
-        if wish.kind != kind:
-            raise rules.invalid(f"Endpoint {parent.name} takes deployments of type {kind}, not {wish.kind}.")
-        others = [each.spec for each in self._all_deployments() if (each.endpoint, each.name) != (parent.name, name)]
-        skus.check_quota(wish, others, subscription=self.identity.subscription_id)
 
     # Operations
 
