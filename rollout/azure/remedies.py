@@ -38,6 +38,12 @@ class Remedy:
 
 REMEDIES: Sequence[Remedy] = (
     Remedy(
+        says=r"AuthorizationFailure|AuthorizationPermissionMismatch|permission to alter this storage account",
+        field=None,
+        do="It is the storage account that refuses: open its network to this machine, or give this identity the role Storage "
+        "Blob Data Contributor on it.",
+    ),
+    Remedy(
         says=r"Not enough quota|OutOfQuota|QuotaExceeded.*cores|quota.*(VM|cores)",
         field="instance_type",
         do="Ask for quota of this VM family (Studio, Quota), take another instance_type, or a lower instance_count: Azure "
@@ -130,8 +136,9 @@ def explained(error: Exception, *, doing: str, absent: str = "") -> RolloutError
     """Our error for an SDK's."""
     if absent and isinstance(error, ResourceNotFoundError) and "workspaces/" not in str(error):
         return RefusedError(absent)
-    ours = translated(error, doing=doing, remedy=ROLE, write=True)
     said = what_azure_said(error)
+    known = told(f"{said.code} {said.message} {_storage_code(error)}")
+    ours = translated(error, doing=doing, remedy=known.strip() or ROLE, write=True)
     if isinstance(ours, ConflictError):
         return ConflictError(_TRIES.sub(" Another operation runs on it: wait until it has ended.", ours.message))
     if isinstance(ours, UnavailableError):
@@ -141,7 +148,14 @@ def explained(error: Exception, *, doing: str, absent: str = "") -> RolloutError
         return type(ours)(f"{_TRIES.sub('', ours.message)} {slower}")
     if not isinstance(ours, RefusedError):
         return ours
-    return RefusedError(f"{_IDLE.sub('', ours.message)}{told(f'{said.code} {said.message}')}")
+    message = _IDLE.sub("", ours.message)
+    return RefusedError(message if known.strip() in message else f"{message}{known}")
+
+
+def _storage_code(error: Exception) -> str:
+    """Azure Storage's own code, which stands in a header where an answer has no body."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return str(headers.get("x-ms-error-code") or "")
 
 
 def told(words: str) -> str:

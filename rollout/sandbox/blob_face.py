@@ -59,6 +59,8 @@ class BlobFace:
         return web.Response(status=201, headers={**_marks(), "x-ms-request-server-encrypted": "true"})
 
     def _path(self, request: web.Request) -> Path | web.Response:
+        if self._blobs.closed:
+            return _refused(403, "AuthorizationFailure", "This request is not authorized to perform this operation.")
         if not self._blobs.opens(request.query):
             return _refused(
                 403, "AuthenticationFailed", "Server failed to authenticate the request: check its signature."

@@ -25,6 +25,7 @@ class Blobs:
         self._base = f"{address}/{ACCOUNT}.blob.core.windows.net"
         self._secret = secret
         self.metadata: dict[Path, dict[str, str]] = {}
+        self.closed = False  # behind a firewall that lets nobody through
 
     @property
     def account(self) -> str:

@@ -335,6 +335,16 @@ def test_an_endpoints_file_is_checked_as_closely(rollout: Commands) -> None:
     assert "Register it first" in rollout("deployment", "apply", "-f", "labelled.yml", code=5).err
 
 
+def test_an_upload_that_is_refused_ends_and_is_told(sandbox: LocalSandbox, rollout: Commands) -> None:
+    rollout.write("new-model/MLmodel", "flavors: {python_function: {loader_module: x}}")
+    rollout.write("upload.yml", deployment("upload", "model: {path: new-model, type: mlflow_model}"))
+    sandbox.call(lambda cloud: setattr(cloud.assets.files(), "closed", True))
+    refused = rollout("deployment", "apply", "-f", "upload.yml", code=5).err
+    sandbox.call(lambda cloud: setattr(cloud.assets.files(), "closed", False))
+    assert "Cannot upload model from" in refused
+    assert "It is the storage account that refuses: open its network to this machine" in refused
+
+
 def test_a_name_that_is_taken(sandbox: LocalSandbox, rollout: Commands) -> None:
     sandbox.call(lambda cloud: cloud.taken.add("popular"))
     rollout.write("popular.yml", "name: popular\n")
