@@ -29,23 +29,38 @@ class Lesson(NamedTuple):
 
 
 Lessons = Mapping[str, Mapping[str, Sequence[Lesson]]]  # of past rollouts, by source and check
+Spreads = Mapping[str, Mapping[str, float]]  # taus, by source and check
 
 
-def learned(policy: Policy, taught: Lessons, series: Iterable[Series]) -> Mapping[str, Mapping[str, float]]:
+def learned(policy: Policy, taught: Lessons, series: Iterable[Series]) -> Spreads:
     """What a judgement begins with (`Judgement.taus`).
 
     Past rollouts teach; where there are none, stable's own hour before this one. Alone it moves with everything that
     drifts, which both deployments would share: so it can only show that the noise is less than `EXPECTED`.
     """
-    shown = {one.source: one for one in series}
+    shown, past = {one.source: one for one in series}, spreads(taught)
     found: dict[str, dict[str, float]] = {}
     for source, criteria in criteria_of(policy).items():
         for check in criteria.checks:
-            past = taught.get(source, {}).get(check.name)
-            tau = spread(past) if past else _alone(check, shown.get(source))
+            tau = past.get(source, {}).get(check.name)
+            tau = _alone(check, shown.get(source)) if tau is None else tau
             if tau is not None:
                 found.setdefault(source, {})[check.name] = tau
     return found
+
+
+def spreads(taught: Lessons) -> Spreads:
+    """What past rollouts alone make a rollout expect, whatever its policy checks."""
+    return {
+        source: {name: spread(lessons) for name, lessons in checks.items() if lessons}
+        for source, checks in taught.items()
+    }
+
+
+def rollouts_in(taught: Lessons) -> int:
+    """How many past rollouts taught something."""
+    every = (lessons for checks in taught.values() for lessons in checks.values())
+    return max((sum(lesson.blocks > 0.0 for lesson in lessons) for lessons in every), default=0)
 
 
 def _alone(check: Check, series: Series | None) -> float | None:

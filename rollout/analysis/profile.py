@@ -5,12 +5,13 @@ minute and by the hour of the day (UTC), rates of errors numbers from 0 to 1, du
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import erf, exp, log, sqrt
 
 from rollout.analysis.cells import CLIENT_ERROR_CLASSES, ERROR_CLASSES, Cell, Histogram, edge, quantile, slower, timed
 from rollout.analysis.checks import durations
 from rollout.analysis.evidence import Counts, Noise
+from rollout.analysis.noise import Spreads
 from rollout.analysis.terms import Source
 
 HOURS, HOUR, DAY = 24, 60, 24 * 60
@@ -39,6 +40,8 @@ class Profile:
     begins: int = 0  # minute of the day (UTC) at which a rollout would begin
     days: float = 0.0  # back from now that were looked at; 0: given, not seen
     minutes: int = 0  # that were read
+    expected: Spreads = field(default_factory=dict)  # the noise that the judge expects after past rollouts
+    taught: int | None = None  # so many of them; None where none were asked for
 
     def rate(self, minute: float) -> float:
         """Requests a minute, so many minutes after the begin."""

@@ -72,8 +72,19 @@ def _head(view: View, look: Look) -> list[str]:
         look.paint(view["endpoint"], "bold") + look.paint(f"  policy {view['policy']}", "quiet"),
         *_row("Traffic", traffic, look),
         *_row("Data", f"a minute is judged about {profile['lag_minutes']} min after its end", look),
+        *_noise(view, look),
         *_probes(view, look),
     ]
+
+
+def _noise(view: View, look: Look) -> list[str]:
+    """Where the played rollouts' noise comes from; older daemons do not say."""
+    noise = view["profile"].get("noise")
+    if not noise or not view["forecast"]:
+        return []
+    count = noise["rollouts"]
+    learned = f"learned from {number(count)} past rollout{'' if count == 1 else 's'}"
+    return _row("Noise", learned if count else "assumed, until a rollout of this endpoint was promoted", look)
 
 
 def _probes(view: View, look: Look) -> list[str]:

@@ -1,4 +1,4 @@
-"""The past of an endpoint: its traffic of the last days, for plans.
+"""The past of an endpoint, for plans: its traffic of the last days, and the noise that its rollouts showed.
 
 The rule: bounded, whatever is asked. One hour-sized window for each hour of the day, spread over the days asked for, from
 the store where it has the cells, else from the logs by the same query that rollouts are judged by; one plan at a time.
@@ -7,10 +7,12 @@ All or nothing: an hour that cannot be read is no hour without traffic.
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 
 from rollout.analysis.cells import Cell, merge
+from rollout.analysis.noise import rollouts_in, spreads
 from rollout.analysis.profile import DAY, HOUR, HOURS, Profile, profile_of
 from rollout.analysis.terms import Source
 from rollout.collector import Collector, WorkspaceSources
@@ -71,7 +73,7 @@ class Past:
         sources = self._sources[ref.workspace]
         shown: tuple[Source, ...] = ("logs", "metrics") if sources.metrics is not None else ("logs",)
         lag = self._collector.lag("logs", sources.logs_key)
-        return profile_of(
+        found = profile_of(
             cells,
             looked,
             lag=ceil(lag / timedelta(minutes=1)),
@@ -79,6 +81,8 @@ class Past:
             begins=_minute(self._clock.now()) % DAY,
             days=days,
         )
+        taught = self._store.noise(ref)
+        return found and replace(found, expected=spreads(taught), taught=rollouts_in(taught))
 
     def _read(self, ref: EndpointRef, hours: int) -> tuple[Mapping[int, Cell], Sequence[int]]:
         resource, logs = self._resource(ref), self._logs(ref)

@@ -1,10 +1,10 @@
 """The forecast: what a policy will detect, expose and take on an endpoint, by playing it many times.
 
 The rule: it is the rehearsal (`rehearsal.py`) on traffic drawn from the endpoint's profile, so every number is what the
-judge and the lifecycle would do; pure, and the same generator gives the same forecast. All rollouts, the healthy and
-those of each fault, are played side by side in the same arrays. Fixed for the draw: requests are Poisson, errors and
-slow answers of each deployment and minute wander by the profile's spreads; 100 % without a holdback compares with a
-stable of as much traffic.
+judge, expecting the noise that past rollouts showed, and the lifecycle would do; pure, and the same generator gives the
+same forecast. All rollouts, the healthy and those of each fault, are played side by side in the same arrays. Fixed for
+the draw: requests are Poisson, errors and slow answers of each deployment and minute wander by the profile's spreads;
+100 % without a holdback compares with a stable of as much traffic.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rollout.analysis.criteria import weighed
+from rollout.analysis.criteria import criteria_of, weighed
 from rollout.analysis.crowd import Minute, Numbers
 from rollout.analysis.engine import Array
 from rollout.analysis.forecast import FAULTS, HEALTHY, METRICS_LAG, Fault, bad_shares, slow_share
@@ -129,12 +129,21 @@ def simulate(
     policy: Policy, profile: Profile, faults: Sequence[Fault], kinds: Numbers, rng: np.random.Generator
 ) -> Outcomes:
     """Play one rollout for each of `kinds`, indices into `faults`."""
-    parts = []
+    parts, taus = [], priors(policy, profile)
     for begun in range(0, len(kinds), CHUNK):
         part = kinds[begun : begun + CHUNK]
         world = Drawn(policy, profile, faults, part, rng)
-        parts.append(rehearse(policy, world, delays(policy, profile), rollouts=len(part), phase=rng.random(len(part))))
+        phase = rng.random(len(part))
+        parts.append(rehearse(policy, world, delays(policy, profile), rollouts=len(part), phase=phase, taus=taus))
     return Outcomes(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+
+
+def priors(policy: Policy, profile: Profile) -> dict[Source, Array]:
+    """The noise that a judgement here begins with, by source and check (see `Judgement.taus`)."""
+    return {
+        source: np.array([[criteria.tunings[check.name].tau] for check in criteria.checks])
+        for source, criteria in criteria_of(policy, profile.expected).items()
+    }
 
 
 def delays(policy: Policy, profile: Profile) -> dict[Source, Delay]:

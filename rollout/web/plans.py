@@ -14,6 +14,7 @@ early}` · `min_requests` (what this traffic could keep) · `concerns [{blocking
 from typing import Any
 
 from rollout.analysis.forecast import Sight
+from rollout.analysis.noise import Spreads
 from rollout.analysis.profile import Profile
 from rollout.lifecycle.forecast import Forecast
 from rollout.lifecycle.planning import Plan, PlannedStep
@@ -87,7 +88,10 @@ def _forecast(forecast: Forecast) -> Json:
 
 
 def profile_view(profile: Profile) -> Json:
-    """The endpoint's traffic; read back by `profile_from`."""
+    """The endpoint's traffic; read back by `profile_from`.
+
+    `noise {rollouts spreads}`: what the judge expects, and after how many past rollouts; null where none were asked for.
+    """
     return {
         "requests_per_minute_by_hour_utc": list(profile.per_minute),
         "error_rate": profile.error_rate,
@@ -101,11 +105,17 @@ def profile_view(profile: Profile) -> Json:
         "begins_minute_of_day_utc": profile.begins,
         "days": profile.days,
         "minutes": profile.minutes,
+        "noise": None if profile.taught is None else {"rollouts": profile.taught, "spreads": _plain(profile.expected)},
     }
 
 
+def _plain(spreads: Spreads) -> Json:
+    return {source: dict(checks) for source, checks in spreads.items()}
+
+
 def profile_from(view: Json) -> Profile:
-    """The profile that was shown."""
+    """The profile that was shown; older daemons show no noise."""
+    noise = view.get("noise")
     return Profile(
         per_minute=tuple(view["requests_per_minute_by_hour_utc"]),
         error_rate=view["error_rate"],
@@ -118,4 +128,6 @@ def profile_from(view: Json) -> Profile:
         begins=view["begins_minute_of_day_utc"],
         days=view["days"],
         minutes=view["minutes"],
+        expected=noise["spreads"] if noise else {},
+        taught=noise["rollouts"] if noise else None,
     )

@@ -126,6 +126,18 @@ def test_a_daemon_knows_the_endpoints_last_days(api: LocalApi) -> None:
     assert found["forecast"] is None
 
 
+def test_a_plan_expects_the_noise_that_past_rollouts_showed(api: LocalApi) -> None:
+    forecasts = []
+    for tau in (0.15, 1.0):
+        api.past.known = replace(SEEN, expected={"logs": {"error_rate": tau, "latency_p95": tau}}, taught=6)
+        found = json.loads(run(api.folder, "plan", "policy.yaml", "-o", "json", **api.environ))
+        assert found["profile"]["noise"]["rollouts"] == 6
+        assert found["profile"]["noise"]["spreads"]["logs"]["error_rate"] == tau
+        forecasts.append({fault["name"]: fault for fault in found["forecast"]["faults"]})
+    quiet, restless = forecasts
+    assert quiet["p95 ×1.3"]["detected"] > restless["p95 ×1.3"]["detected"]
+
+
 def test_an_endpoint_without_traffic_says_what_to_do(api: LocalApi) -> None:
     assert "too few requests" in run(api.folder, "plan", "policy.yaml", code=5, **api.environ)
     assert "There is no policy canary" in run(api.folder, "plan", "canary", code=5, **api.environ)

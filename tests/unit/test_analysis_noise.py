@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.evidence import TAU_MAX, Counts, Noise, Process
-from rollout.analysis.noise import EXPECTED, LEAST, Lesson, learned, lesson, lesson_alone, lessons, spread
+from rollout.analysis.noise import (
+    EXPECTED,
+    LEAST,
+    Lesson,
+    learned,
+    lesson,
+    lesson_alone,
+    lessons,
+    rollouts_in,
+    spread,
+    spreads,
+)
 from rollout.analysis.verdict import Series, begin, judge
 from tests.support.judging import START, logs, policy, stage
 
@@ -97,6 +108,18 @@ def test_past_rollouts_count_before_stables_hour() -> None:
     found = learned(HOLDING, taught, [_series(_hour(np.random.default_rng(5), 0.0))])["logs"]
     assert found["error_rate"] == spread(taught["logs"]["error_rate"]) > EXPECTED
     assert found["latency_p95"] < 0.2
+
+
+def test_what_past_rollouts_taught_is_known_without_a_policy() -> None:
+    nothing, much = Lesson(0.0, 0.0), Lesson(50.0, 50.0 * 0.6**2)
+    taught = {
+        "logs": {"error_rate": [much, nothing, much], "latency_p95": [much]},
+        "metrics": {"error_rate": [nothing]},
+    }
+    assert spreads(taught)["logs"] == learned(HOLDING, taught, [])["logs"]
+    assert spreads(taught)["metrics"] == {"error_rate": EXPECTED}
+    assert rollouts_in(taught) == 2
+    assert (spreads({}), rollouts_in({})) == ({}, 0)
 
 
 def _minutes(cell: Cell, first: int, count: int) -> dict[int, Cell]:

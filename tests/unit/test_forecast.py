@@ -10,7 +10,7 @@ import pytest
 from rollout.analysis.criteria import criteria_of
 from rollout.analysis.forecast import FAULTS, HEALTHY, Exposure, Fault, minutes_to_see, sight
 from rollout.analysis.profile import Profile, given
-from rollout.lifecycle.forecast import Drawn, forecast, simulate, within
+from rollout.lifecycle.forecast import Drawn, forecast, priors, simulate, within
 from rollout.lifecycle.rehearsal import Ended
 from rollout.lifecycle.timeline import exposures, timeline
 from rollout.policy import Policy
@@ -141,6 +141,18 @@ def test_the_same_generator_gives_the_same_forecast() -> None:
     both = [forecast(asked, known, np.random.default_rng(7), effort=20_000) for _ in range(2)]
     assert both[0] == both[1]
     assert [damage.fault for damage in both[0].faults] == list(FAULTS)
+
+
+def test_the_forecast_expects_the_noise_that_past_rollouts_showed() -> None:
+    asked, known = one(when={"suspicion": "hold"}), profile(600.0)
+    fault = (Fault(name="+5 pp", points=0.05),)
+    minutes = []
+    for tau in (0.15, 1.0):
+        taught = replace(known, expected={"logs": {"error_rate": tau}, "metrics": {"error_rate": 0.7}})
+        assert priors(asked, taught)["logs"].tolist() == [[tau], [0.3], [0.3]]  # client errors and p95: nothing known
+        outcomes = simulate(asked, taught, fault, np.zeros(100, dtype=np.int64), np.random.default_rng(5))
+        minutes.append(outcomes.minutes.mean())
+    assert minutes[0] + 1.0 < minutes[1]  # who expects restless minutes takes longer to believe a fault
 
 
 def test_what_is_forecast_adds_up() -> None:

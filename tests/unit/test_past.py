@@ -1,20 +1,26 @@
 """The past of an endpoint: bounded reads, on a real store and the sandbox's model of Azure."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from rollout.analysis.evidence import Noise, Process
+from rollout.analysis.judgement import CheckState, Judgement, SourceState
+from rollout.analysis.noise import spreads
 from rollout.analysis.profile import DAY, HOUR
 from rollout.collector import Collector, WorkspaceSources
 from rollout.daemon.past import Past, windows
 from rollout.errors import RefusedError, ThrottledError, UnavailableError
+from rollout.lifecycle.phases import Phase
 from rollout.ports import Reading
 from rollout.store import SqlStore, open_store
 from rollout.world import EndpointRef
 from tests.support.lives import REF
 from tests.support.local_azure import LocalAzure, LocalLogs
+from tests.support.stories import NOON, a_rollout
 
 
 class Scene:
@@ -81,6 +87,26 @@ def test_a_profile_is_read_from_the_logs_an_hour_at_a_time(scene: Scene) -> None
     assert found.error_rate == pytest.approx(0.01, rel=0.01)
     assert (found.days, found.minutes, found.sources, found.lag) == (2.0, DAY, ("logs",), 10)
     assert found.begins == scene.minute % DAY
+
+
+def test_past_rollouts_tell_what_noise_to_expect(scene: Scene) -> None:
+    scene.history(DAY)
+    found = scene.past.profile(REF, hours=24)
+    assert (found.taught, found.expected) == (0, {})
+    noise = Noise(surplus=0.1, weight=7.0)
+    judged = Judgement(
+        alpha=0.05,
+        sources={"logs": SourceState(checks={"error_rate": CheckState(process=Process(blocks=9, noise=noise))})},
+    )
+    for name in ("r1", "r2"):
+        rollout = a_rollout(name, ref=REF)
+        scene.store.create(rollout, [], [])
+        (lease,) = scene.store.claim_due(now=NOON, owner="me", lease=timedelta(seconds=30))
+        scene.store.save(lease, replace(rollout, phase=Phase.SUCCEEDED, judgement=judged))
+        scene.store.release(lease, due_at=NOON)
+    found = scene.past.profile(REF, hours=24)
+    assert found.taught == 2
+    assert found.expected == spreads(scene.store.noise(REF)) != {}
 
 
 def test_before_its_first_row_an_endpoint_had_no_log(scene: Scene) -> None:

@@ -1,5 +1,6 @@
 """Plans: what a policy takes and sees, what is said against it, and what is proposed instead."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -214,8 +215,12 @@ def test_the_spread_between_minutes_is_learned() -> None:
 def test_a_profile_is_read_back_as_it_was() -> None:
     known = endpoint(1, begins=90, days=7.0, minutes=1440)
     assert profile_from(profile_view(known)) == known
+    taught = replace(known, expected={"logs": {"error_rate": 0.21}}, taught=6)
+    assert profile_from(json.loads(json.dumps(profile_view(taught)))) == taught
     view = plan_view(BASE, plan_of(BASE, known))
     assert view["ok"] is False
+    old = {name: value for name, value in profile_view(taught).items() if name != "noise"}
+    assert profile_from(old) == known  # as older daemons show it
     assert [step["traffic"] for step in view["steps"]] == [5, 25, 50, 100]
 
 

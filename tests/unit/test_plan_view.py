@@ -76,6 +76,10 @@ def a_plan(**changes: Any) -> dict[str, Any]:
     return given | changes
 
 
+def noise_of(rollouts: int) -> dict[str, Any]:
+    return {"rollouts": rollouts, "spreads": {"logs": {"error_rate": 0.21}} if rollouts else {}}
+
+
 def shown(view: dict[str, Any], *, width: int = 80) -> str:
     return "\n".join(lines(view, Look(width=width))).replace("\u2009", " ")
 
@@ -121,6 +125,25 @@ BLIND = a_plan(
         "concerns": [{"blocking": False, "sentence": "It takes longer."}],
     },
 )
+
+
+@pytest.mark.parametrize(
+    ("noise", "told"),
+    [
+        (noise_of(6), "Noise     learned from 6 past rollouts\n"),
+        (noise_of(1), "Noise     learned from 1 past rollout\n"),
+        (noise_of(0), "Noise     assumed, until a rollout of this endpoint was promoted\n"),
+    ],
+)
+def test_it_is_said_where_the_noise_of_the_played_rollouts_is_from(noise: dict[str, Any], told: str) -> None:
+    profile = a_plan()["profile"] | {"noise": noise}
+    assert told in shown(a_plan(profile=profile))
+    assert "Noise" not in shown(a_plan(profile=profile, forecast=None))
+
+
+def test_a_plan_of_given_numbers_or_of_an_older_daemon_says_nothing_of_noise() -> None:
+    assert "Noise" not in shown(a_plan())
+    assert "Noise" not in shown(a_plan(profile=a_plan()["profile"] | {"noise": None}))
 
 
 def test_the_whole_plan_at_80_columns() -> None:
