@@ -23,7 +23,7 @@ COPY = ROOT / "build" / "mutation"
 ROOMS = {
     "analysis": "analysis_* validity replay whatif lifecycle_retold lifecycle_rehearsal forecast",
     "lifecycle": "lifecycle_* observing replay forecast plan plan_view whatif",
-    "policy": "policy* attached importing documents",
+    "policy": "policy* attached importing* documents",
 }
 COPIED = ("rollout", "tests", "policies", "docs", "pyproject.toml", "README.md")
 UNWRAPPED = {"property", "cached_property"}
