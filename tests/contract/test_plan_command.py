@@ -128,6 +128,8 @@ def test_a_daemon_knows_the_endpoints_last_days(api: LocalApi) -> None:
 
 def test_a_plan_expects_the_noise_that_past_rollouts_showed(api: LocalApi) -> None:
     forecasts = []
+    quick = "steps: [25%, 100%]\nbake: 15m\nexpert: {evidence: [logs], early: true}\n"
+    (api.folder / "policy.yaml").write_text(f"endpoint_name: recommender\nworkspace: prod\n{quick}")
     for tau in (0.15, 1.0):
         api.past.known = replace(SEEN, expected={"logs": {"error_rate": tau, "latency_p95": tau}}, taught=6)
         found = json.loads(run(api.folder, "plan", "policy.yaml", "-o", "json", **api.environ))
