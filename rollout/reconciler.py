@@ -46,6 +46,8 @@ STEADY_AFTER = 2
 #: Stable is told to serve from its answers in this many last minutes with cells, if there are enough of them and they
 #: are not older than this many minutes.
 SERVING_MINUTES, SERVING_LEAST, SERVING_OLDEST = 5, 10, 30
+#: The sources that show what callers get.
+LIVE: tuple[Source, ...] = ("logs", "metrics")
 HISTORY = 60  # minutes before the rollout, to compare with
 NEVER_JUDGED = frozenset({Phase.PENDING, Phase.PREPARING, Phase.ROLLING_BACK})
 #: Phases whose every tick looks at Azure itself, with deployments.
@@ -134,7 +136,8 @@ class Reconciler:
             exhibit=exhibit,
             commands=tuple(self.store.pending_commands(rollout.id)),
             stable_serves=_serves(
-                [cells.cells.get(stable, {}) for source, cells in recent.items() if source != "custom"],
+                [recent[source].cells.get(stable, {}) for source in LIVE],
+                probes=recent["probes"].cells.get(stable, {}) if "probes" in recent else {},
                 oldest=minute_of(now) - SERVING_OLDEST,
             ),
             fresh_at=_last_seen(recent[deciding].cells.get(stable, {}), now),
@@ -167,7 +170,7 @@ class Reconciler:
     def _recent(self, rollout: Rollout, now: datetime) -> Mapping[Source, StoredCells]:
         """The last hour of live traffic, logs first, and of all else that the policy is judged by."""
         end = minute_of(now) + 1
-        sources: tuple[Source, ...] = ("logs", "metrics", *sources_of(rollout.policy))
+        sources: tuple[Source, ...] = (*LIVE, *sources_of(rollout.policy))
         return {source: self.store.cells(source, rollout.ref, start=end - HISTORY, end=end) for source in sources}
 
     def _judge(self, rollout: Rollout, now: datetime) -> tuple[Judgement | None, Verdict | None, Exhibit | None]:
@@ -316,13 +319,19 @@ def _steady(stored: StoredCells, stable: str, candidate: str) -> frozenset[int]:
     )
 
 
-def _serves(sources: Sequence[Mapping[int, Cell]], *, oldest: int) -> bool | None:
-    """Whether most of a deployment's last answers were good, told from the source that saw it last; None: not known."""
-    seen = [cells for cells in sources if cells]
-    if not seen:
-        return None
-    newest = max(seen, key=max)
-    last = merge(newest[minute] for minute in sorted(newest)[-SERVING_MINUTES:] if minute >= oldest)
+def _serves(live: Sequence[Mapping[int, Cell]], *, probes: Mapping[int, Cell], oldest: int) -> bool | None:
+    """Whether most of a deployment's last answers were good; None: not known.
+
+    Told from the live source that saw it last, and from probes only where none has seen enough of it: a sample request
+    that it alone cannot answer says nothing about what callers get.
+    """
+    newest_first = sorted((cells for cells in live if cells), key=max, reverse=True)
+    told = (_mostly_good(cells, oldest=oldest) for cells in (*newest_first, probes))
+    return next((good for good in told if good is not None), None)
+
+
+def _mostly_good(cells: Mapping[int, Cell], *, oldest: int) -> bool | None:
+    last = merge(cells[minute] for minute in sorted(cells)[-SERVING_MINUTES:] if minute >= oldest)
     total = last.count()
     return None if total < SERVING_LEAST else last.count(*ERROR_CLASSES) < total / 2
 

@@ -14,6 +14,7 @@ from rollout.collector import Collector
 from rollout.errors import ConflictError, UnavailableError
 from rollout.lifecycle import Phase
 from rollout.lifecycle.lessons import lessons_of
+from rollout.policy import Probes
 from rollout.reconciler import _serves, next_look
 from rollout.store import open_store
 from rollout.world import Severity, Split
@@ -459,16 +460,35 @@ def cells(*minutes: tuple[int, int, int]) -> dict[int, Cell]:
 
 
 @pytest.mark.parametrize(
-    ("seen", "serves"),
+    ("live", "probes", "serves"),
     [
-        ([{}, {}], None),
-        ([cells((100, 90, 10))], True),
-        ([cells((100, 10, 90))], False),
-        ([cells((100, 4, 5))], None),  # too few to say
-        ([cells((60, 10, 90))], None),  # too old to say
-        ([cells((90, 100, 0), (91, 0, 10), (92, 0, 10), (93, 0, 10), (94, 0, 10), (95, 0, 10))], False),
-        ([cells((95, 100, 0)), cells((98, 0, 100))], False),  # the source that saw it last
+        ([{}, {}], {}, None),
+        ([cells((100, 90, 10))], {}, True),
+        ([cells((100, 10, 90))], {}, False),
+        ([cells((100, 4, 5))], {}, None),  # too few to say
+        ([cells((60, 10, 90))], {}, None),  # too old to say
+        ([cells((90, 100, 0), (91, 0, 10), (92, 0, 10), (93, 0, 10), (94, 0, 10), (95, 0, 10))], {}, False),
+        ([cells((95, 100, 0)), cells((98, 0, 100))], {}, False),  # the source that saw it last
+        ([cells((95, 100, 0)), cells((98, 0, 3))], {}, True),  # … and saw enough of it
+        ([cells((95, 100, 0)), {}], cells((100, 0, 60)), True),  # callers are served, whatever a sample request gets
+        ([{}, cells((95, 100, 0))], cells((100, 0, 60)), True),
+        ([cells((95, 0, 100))], cells((100, 60, 0)), False),
+        ([cells((60, 100, 0)), cells((99, 2, 0))], cells((100, 0, 60)), False),  # nothing else tells
+        ([{}, {}], cells((100, 60, 0)), True),
     ],
 )
-def test_whether_stable_serves_is_told_from_its_last_answers(seen: list[dict[int, Cell]], serves: bool | None) -> None:
-    assert _serves(seen, oldest=70) is serves
+def test_whether_stable_serves_is_told_from_its_last_answers(
+    live: list[dict[int, Cell]], probes: dict[int, Cell], serves: bool | None
+) -> None:
+    assert _serves(live, probes=probes, oldest=70) is serves
+
+
+def test_a_sample_request_that_only_stable_fails_does_not_make_it_unfit_to_roll_back_to(site: Site) -> None:
+    in_first_step(site)
+    now = site.azure.clock.now()
+    probed = replace(site.rollout, policy=policy(probes=Probes(requests=("{}",))))
+    minute = int(now.timestamp() // 60)
+    failed = {"blue": cells((minute - 1, 0, 60)), "green": cells((minute - 1, 60, 0))}
+    window = (minute - 1, minute)
+    site.store.put_cells("probes", site.rollout.ref, failed, window=window, closed_before=minute, read_at=now)
+    assert site.reconciler._facts(probed, now).stable_serves is True
