@@ -39,12 +39,15 @@ class Pair:
         return max(0.0, self.candidate.milliseconds - self.baseline.milliseconds) / 1000
 
     @property
+    def turned_away(self) -> Answer | None:
+        """An answer to the key instead of the request, if there is one: it will be the same for every pair."""
+        return next((answer for answer in (self.baseline, self.candidate) if answer.status in _NOT_LET_IN), None)
+
+    @property
     def counts(self) -> bool:
         """It says something about the deployments: both requests were let in, and at least one reached the service."""
-        answers = (self.baseline, self.candidate)
-        refused = any(answer.status in _NOT_LET_IN for answer in answers)
-        unreached = all(answer.status is None and answer.cls != "timeout" for answer in answers)
-        return not refused and not unreached
+        unreached = all(answer.status is None and answer.cls != "timeout" for answer in (self.baseline, self.candidate))
+        return self.turned_away is None and not unreached
 
 
 class Minutes:

@@ -16,7 +16,7 @@ from rollout.errors import RolloutError
 from rollout.lifecycle import Phase, Rollout
 from rollout.ports import Answer, Clock, Scoring, Store
 from rollout.prober import trials
-from rollout.prober.stream import Flight, Stream
+from rollout.prober.stream import Flight, Stream, not_let_in
 from rollout.world import EndpointRef, EndpointState, Trial
 
 #: Pairs under way, over all rollouts: twice as many threads are needed.
@@ -206,8 +206,11 @@ class Prober:
         with self._lock:
             now = self._seconds()
             pair = flight.take(role, answer, now)
-            if pair is not None and flight in stream.flights:
+            turned_away = pair.turned_away if pair else None
+            if pair is not None and turned_away is None and flight in stream.flights:
                 crashed = stream.landed(flight, pair, self._this_minute(), now)
+        if turned_away is not None:
+            self._give_up(stream, flight, not_let_in(stream.ref.name, turned_away))
         if pair is not None and pair.failed:
             self._awake.set()  # the next one is due sooner
         if crashed and pair is not None:

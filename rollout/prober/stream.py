@@ -25,7 +25,7 @@ UNDER_WAY, UNDER_WAY_HURRIED = 4, 12
 #: An answer is overdue so long after stable's, in seconds, and at most this part of the time-out; of a candidate that is
 #: slower by nature so much later than it usually is: the most of its last good answers, which fades from pair to pair.
 OVERDUE, OVERDUE_PART, FADES = 0.5, 0.25, 0.8
-#: Seconds without pairs after a key could not be had.
+#: Seconds without pairs after a key could not be had, or did not open the endpoint.
 PAUSED = 30.0
 #: How soon a trial that did not succeed is made again, in seconds.
 TRY_AGAIN = 5.0
@@ -168,7 +168,7 @@ class Stream:
         return True
 
     def gave_up(self, flight: Flight, why: str, now: float) -> bool:
-        """A request could not be sent; True where that is news."""
+        """A request could not be sent, or was not let in; True where that is news."""
         self.flights.discard(flight)
         news, self.trouble, self.due = self.trouble != why, why, now + PAUSED
         return news
@@ -199,3 +199,11 @@ class Batch:
 
     window: tuple[int, int]
     cells: Mapping[str, Mapping[int, Cell]]
+
+
+def not_let_in(endpoint: str, answer: Answer) -> str:
+    """Why probes say nothing while they are answered so (401 or 403), in a sentence."""
+    return (
+        f"Endpoint {endpoint} lets no probes in: it answered {answer.why.rstrip('.')}. Check that its keys were not "
+        "renewed, that the daemon's identity may ask it, and that its network is open to the daemon."
+    )

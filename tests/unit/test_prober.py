@@ -386,6 +386,26 @@ def test_without_a_key_nothing_counts_and_it_is_told_why(bench: Bench) -> None:
     assert bench.stored().cells["green"]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_not_let_in_says_why_slows_down_and_has_read_nothing(bench: Bench, status: int) -> None:
+    log = LogCapture()
+    bench.log = structlog.wrap_logger(None, processors=[log], wrapper_class=structlog.stdlib.BoundLogger)
+    bench.__post_init__()
+    bench.models.answers = dict.fromkeys(("blue", "green"), replace(LOCKED, status=status, why=f"{status}: Go away."))
+    bench.follow()
+    bench.run(130)
+
+    told = bench.prober.trouble("r1") or ""
+    assert told.startswith(f"Endpoint {REF.name} lets no probes in: it answered {status}: Go away. Check")
+    assert [line["reason"] for line in log.entries] == [told]  # once
+    assert bench.stored().read_at is None  # nobody was judged: no reading
+    assert len(bench.models.asked) <= 2 * 5
+    bench.models.answers = {}
+    bench.run(130)
+    assert bench.prober.trouble("r1") is None
+    assert bench.stored().cells["green"]
+
+
 @pytest.mark.parametrize(
     ("deployment", "answer", "problem", "final"),
     [
