@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,18 +28,22 @@ def api(tmp_path: Path) -> Iterator[LocalApi]:
 
 
 class Ran:
-    """A command under way, and what it left."""
+    """A command under way, and what it left. Ctrl-C reaches it also where the tests run in a shell's background."""
 
     def __init__(self, api: LocalApi, *words: str, **environ: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ROLLOUT_")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "rollout.cli", *words],
-            cwd=api.folder,
-            env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **api.environ, **environ},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored here, children ignore, too
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rollout.cli", *words],
+                cwd=api.folder,
+                env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **api.environ, **environ},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         self.out = self.err = ""
 
     def end(self) -> int:
@@ -49,8 +54,6 @@ class Ran:
 
     def interrupt(self) -> None:
         """Ctrl-C."""
-        import signal
-
         self._process.send_signal(signal.SIGINT)
 
 
