@@ -6,9 +6,12 @@ closed meanwhile is not taken for a crash. The key never shows in errors or logs
 the moment the request leaves on an open connection.
 """
 
+import json
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +29,12 @@ USER_AGENT = "azureml-rollout-probe"
 MAX_ANSWER = 8 * 1024 * 1024
 MAX_CONNECTIONS = 200
 _MODEL_STATUS, _MODEL_REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
+_DEPLOYMENT = "azureml-model-deployment"
 _UNAUTHORISED = 401
+#: With these the front end answers by itself.
+_FRONT_END = frozenset({401, 403, 404, 408, 409, 413, 429})
+#: What of a failed answer is told: headers of the expected shape, and so many characters of the front end's words.
+_STATUS, _WORD, MOST_TOLD = re.compile(r"[1-9]\d\d"), re.compile(r"[a-z_]{1,40}"), 300
 
 
 def http_client(cloud: Cloud) -> httpx.Client:
@@ -113,9 +121,9 @@ class _Exchange:
             cls=class_of(response.status_code, model),
             milliseconds=self.milliseconds(),
             size=len(body),
-            deployment=response.headers.get("azureml-model-deployment"),
+            deployment=response.headers.get(_DEPLOYMENT),
             body=body,
-            why=_told(response.status_code, model, response.headers.get(_MODEL_REASON, ""), body),
+            why=_told(response, body),
         )
 
     def none(self, cls: str, why: str) -> Answer:
@@ -136,7 +144,7 @@ def class_of(status: int, model_status: str = "") -> str:
 
 
 def _headers(deployment: str | None, secret: Secret) -> dict[str, str]:
-    named = {"azureml-model-deployment": deployment} if deployment else {}
+    named = {_DEPLOYMENT: deployment} if deployment else {}
     return {
         "Authorization": f"Bearer {secret.value}",
         "Content-Type": "application/json",
@@ -146,17 +154,40 @@ def _headers(deployment: str | None, secret: Secret) -> dict[str, str]:
     }
 
 
-def _told(status: int, model_status: str, reason: str, body: bytes) -> str:
-    """What Azure answered, in words; empty where it was good."""
+def _told(response: httpx.Response, body: bytes) -> str:
+    """What was answered, in words that end up in logs, history and alerts; empty where it was good.
+
+    A model may repeat its input in its answer: so only the front end's own words are told, not what a deployment said.
+    """
+    status = response.status_code
     if status < 400:
         return ""
-    head = str(status)
+    reason = response.headers.get(_MODEL_REASON, "")
+    reason = reason.replace("_", " ") if _WORD.fullmatch(reason) else ""
     if status == 424:
-        head += (
-            f", the model answered {model_status}" if model_status not in {"", "0"} else ", the model did not answer"
-        )
-    text = " ".join(body[:300].decode("utf-8", "replace").split())
-    return ": ".join(part for part in (head, text or reason.replace("_", " ")) if part)
+        model = response.headers.get(_MODEL_STATUS, "")
+        answered = f"the model answered {model}" if _STATUS.fullmatch(model) else "the model did not answer"
+        return ": ".join(part for part in (f"424, {answered}", reason) if part)
+    unserved = status in _FRONT_END and not {_DEPLOYMENT, _MODEL_STATUS} & response.headers.keys()
+    text = (_azures_words(body) if unserved else "") or reason or _phrase(status)
+    return ": ".join(part for part in (str(status), text) if part)
+
+
+def _azures_words(body: bytes) -> str:
+    """Of an answer that no deployment gave: the code and message of its JSON, or the plain text that it is."""
+    try:
+        error = json.loads(body)["error"]
+        text = ": ".join(str(error[name]) for name in ("code", "message") if error.get(name))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        text = body[:MOST_TOLD].decode("utf-8", "replace")
+    return " ".join(text[:MOST_TOLD].split())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _broken(error: Exception) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rollout.ports import Answer
 
 MAX_REQUEST = 8 * 1024 * 1024  # bytes
+MODEL_SAID = 300  # bytes of a failed answer that are shown
 SECONDS = 60.0
 #: What a person does about an answer, by its status.
 EXPLAINED = {
@@ -90,12 +91,20 @@ def explained(answer: "Answer", endpoint: str, deployment: str | None) -> str:
     who = f"Deployment {answer.deployment}" if answer.deployment else f"Endpoint {endpoint}"
     if answer.status is None:
         return f"{who} did not answer: {answer.why}."
-    said = f"{who} answered {answer.why.rstrip('.')}."
+    said = f"{who} answered {answer.why.rstrip('.')}{_own_words(answer)}."
     if answer.status == 424:
         served = answer.deployment or deployment or "DEPLOYMENT"
         what = "refused the request" if answer.cls == "model_4xx" else "failed"
         return f"{said} The model {what}: see rollout deployment logs -n {endpoint} -d {served}."
     return f"{said} {EXPLAINED.get(answer.status, '')}".rstrip()
+
+
+def _own_words(answer: "Answer") -> str:
+    """What a model that failed said, for whoever sent the request: it may repeat it, so nothing else tells it."""
+    if answer.status is None or (answer.status != 424 and answer.status < 500):
+        return ""
+    text = " ".join(answer.body[:MODEL_SAID].decode("utf-8", "replace").split())
+    return f' ("{text}")' if text else ""
 
 
 def view(answer: "Answer", why: str) -> dict[str, Any]:

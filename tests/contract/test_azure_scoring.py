@@ -16,7 +16,8 @@ import pytest
 
 from rollout.analysis.cells import Cell, merge
 from rollout.azure.connection import Azure
-from rollout.azure.scoring import USER_AGENT, class_of
+from rollout.azure.keys import Secret
+from rollout.azure.scoring import USER_AGENT, AzureScoring, class_of
 from rollout.collector.own import without
 from rollout.errors import RefusedError
 from rollout.ports import Answer, Telemetry
@@ -24,8 +25,9 @@ from rollout.prober.pairs import Pair
 from rollout.sandbox import seed
 from rollout.sandbox.faults import ArmFault, ServingFault
 from rollout.sandbox.resources import Actor
-from rollout.world import EndpointState
+from rollout.world import EndpointState, Split
 from tests.support.azure import connected
+from tests.support.local_azure import HandClock
 from tests.support.sandbox import LocalSandbox, local_sandbox
 
 NAME = "restaurant-recommender"
@@ -252,3 +254,85 @@ def test_keys_that_may_not_be_read_are_a_persons_business(sandbox: LocalSandbox)
 )
 def test_answers_are_classified_as_the_log_does(status: int, model: str, cls: str) -> None:
     assert class_of(status, model) == cls
+
+
+ECHO = b'{"error": {"code": "Bad", "message": "cannot parse the name Anna Meier"}}'
+SERVED = {"azureml-model-deployment": "blue"}
+
+
+def _answering(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """What a service that answers so is told to have said."""
+    with httpx.Client(
+        transport=_Service(httpx.Response(status, headers=headers, stream=httpx.ByteStream(body)))
+    ) as client:
+        scoring = AzureScoring(client, _Keys(), clock=HandClock())  # type: ignore[arg-type]
+        state = EndpointState(
+            name=NAME,
+            resource_id="/x",
+            state="Succeeded",
+            traffic=Split.of({"blue": 100}),
+            scoring_uri="https://x/score",
+        )
+        return scoring.send(state, BODY, deployment="blue", timeout=PATIENCE)
+
+
+class _Service(httpx.BaseTransport):
+    """Whose only answer this is."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._response
+
+
+class _Keys:
+    """One key, for ever."""
+
+    secret = Secret(value="k", asked_at=HandClock().now())
+
+    def get(self, *_: object, **__: object) -> Secret:
+        return self.secret
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "told"),
+    [
+        (200, SERVED, ""),
+        (424, SERVED | {"ms-azureml-model-error-statuscode": "400"}, "424, the model answered 400"),
+        (
+            424,
+            {"ms-azureml-model-error-statuscode": "503", "ms-azureml-model-error-reason": "model_not_ready"},
+            "424, the model answered 503: model not ready",
+        ),
+        (424, {"ms-azureml-model-error-reason": "Anna Meier"}, "424, the model did not answer"),
+        (424, {"ms-azureml-model-error-statuscode": "Anna Meier"}, "424, the model did not answer"),
+        (400, {}, "400: Bad Request"),
+        (404, SERVED, "404: Not Found"),
+        (429, SERVED | {"ms-azureml-model-error-reason": "too_many_pending_request"}, "429: too many pending request"),
+        (500, {}, "500: Internal Server Error"),
+        (502, SERVED, "502: Bad Gateway"),
+        (599, {}, "599"),
+    ],
+)
+def test_what_a_model_says_is_never_told(status: int, headers: Mapping[str, str], told: str) -> None:
+    """It may repeat its input, and what is told ends up in logs, history and alerts."""
+    for body in (ECHO, b"cannot parse the name Anna Meier"):
+        assert _answering(status, body, headers).why == told
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (401, b'{"error": {"code": "AuthError", "message": "Bad\\nkey."}, "x": 1}', "401: AuthError: Bad key."),
+        (404, b'{"error": {"message": "No such deployment"}}', "404: No such deployment"),
+        (404, b"No such\n deployment", "404: No such deployment"),
+        (404, b'{"error": "Gone"}', '404: {"error": "Gone"}'),
+        (429, b"", "429: Too Many Requests"),
+        (429, b'{"error": {}}', "429: Too Many Requests"),
+        (403, b"\xff" + b"x" * 400, "403: \ufffd" + "x" * 299),
+        (404, b'{"error":' * 100_000, "404: " + ('{"error":' * 100)[:300]),
+    ],
+)
+def test_the_front_ends_own_words_are_told(status: int, body: bytes, told: str) -> None:
+    assert _answering(status, body, {}).why == told

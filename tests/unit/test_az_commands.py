@@ -210,6 +210,10 @@ def test_ids_are_shown_short() -> None:
             Answer(status=424, cls="model_5xx", milliseconds=3, deployment="blue", why="424, the model answered 500: oh"),
             "the model answered 500: oh. The model failed: see rollout deployment logs -n shop -d blue.",
         ),
+        (
+            Answer(status=424, cls="model_4xx", milliseconds=3, why="424, the model answered 400", body=b"no\n column x"),
+            'Endpoint shop answered 424, the model answered 400 ("no column x"). The model refused the request',
+        ),
         (Answer(status=None, cls="timeout", milliseconds=3, why="no answer within 60 s"), "Endpoint shop did not answer: no"),
     ],
 )  # fmt: skip
