@@ -204,7 +204,21 @@ def test_the_change_allowed_is_the_policy_s_and_a_dry_run_alerts_nobody() -> Non
     dry = policy(expert=LOGS, checks={"answer_size": {"dry_run": True}})
     finding = found(sizes(dry, 1000, 400), "answer_size")
     assert (finding.alert, finding.role) == (False, "dry_run")
+    assert found(sizes(wide, 1000, 400), "answer_size").margin == 3.0  # four times as large is 3 more
     assert "0.42 times stable's" in finding.sentence
+
+
+@pytest.mark.parametrize(("closed", "action", "answers"), [(10, "pass", 10 * 99), (5, "hold", 12 * 99)])
+def test_a_pass_tells_sizes_of_closed_minutes_a_hold_of_steady_ones_too(closed: int, action: str, answers: int) -> None:
+    series = logs(
+        minutes(sized(STABLE, 1000, 891), 12),
+        minutes(sized(GOOD, 1000, 99), 12),
+        history=HISTORY,
+        closed_before=START + closed,
+        steady=frozenset(range(START + closed, START + 12)),
+    )
+    verdict = judge(begin(SIZES), policy=SIZES, stage=stage(), series=[series], now=START + 12)[1]
+    assert (verdict.action, found(verdict, "answer_size").candidate.n) == (action, answers)
 
 
 def test_sizes_are_of_the_step_and_not_asked_for_by_default() -> None:

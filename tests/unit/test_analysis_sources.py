@@ -160,6 +160,12 @@ def test_a_silent_prober_is_told_and_holds_nothing_where_the_logs_decide() -> No
     assert judged(WITH_PROBES, *series).notes == ()
 
 
+@pytest.mark.parametrize(("blocks", "told"), [(2, False), (3, True)])
+def test_a_silent_prober_is_worth_a_word_after_three_minutes_of_a_step(blocks: int, told: bool) -> None:
+    live = shown("logs", minutes(STABLE, blocks), minutes(GOOD_ONE, blocks), history=HISTORY)
+    assert bool(judged(WITH_PROBES, live, shown("probes", {}, {}, read_at=0)).notes) is told
+
+
 def test_where_probes_decide_silence_holds() -> None:
     assert judged(PROBES_ONLY, shown("probes", {}, {}, read_at=0), now=START + 3).reason is Reason.NO_DATA
     silent = shown("probes", minutes(PROBE, 2), minutes(PROBE, 2), closed_before=START + 12, read_at=START + 12)
