@@ -144,7 +144,7 @@ class Reconciler:
             read_at=recent[deciding].read_at,
             trouble=trouble or self._trouble(rollout, deciding),
             trial=self.probes.trial(rollout.id),
-            blind=self.snapshots.blind(rollout.ref),
+            blind=self.snapshots.blind(rollout.ref) if rollout.policy.checks.custom else {},
             counted_at=recent["custom"].read_at if "custom" in recent else None,
             per_minute=_per_minute(recent["logs"]) or _per_minute(recent["metrics"]),
         )

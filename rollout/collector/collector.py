@@ -27,6 +27,9 @@ METRICS_LAG = timedelta(minutes=3)
 #: The lag is learned from the last reads, from this many at least, with this much on top.
 LAG_LEAST, LAG_MARGIN = 5, timedelta(seconds=60)
 
+#: Of a check that was blind when the daemon stopped, until it is run.
+NOT_RUN = "it has not been run since the daemon started"
+
 
 class Collector:
     """Keeps snapshots of endpoints in memory and cells in the store; wakes the rollouts that something changed for."""
@@ -172,6 +175,7 @@ class Collector:
                 resource_id=resource_id,
                 checks=rollout.policy.checks.custom,
                 deployments=frozenset(self._deployments(rollout.ref)),
+                proven=_proven(rollout),
             )
             for resource_id, rollout in self._judged_by("custom", key)
         ]
@@ -274,14 +278,23 @@ class Collector:
         """The checks of the policy's own that cannot be read at present, and why."""
         sources = self._sources.get(ref.workspace)
         missing = sources.missing("custom") if sources else None
-        if missing is None:
-            return self._counting.blind(ref)
         rollout = self._store.latest(ref)
-        return {check.name: missing for check in rollout.policy.checks.custom} if rollout else {}
+        if rollout is None:
+            return {}
+        if missing is not None:
+            return {check.name: missing for check in rollout.policy.checks.custom}
+        told = {name: NOT_RUN for name in rollout.blind if not self._counting.asked(ref, name)}
+        return told | dict(self._counting.blind(ref))
 
     def _status_of(self, source: str, key: Hashable) -> SourceStatus:
         with self._lock:
             return self._status.setdefault((source, key), SourceStatus(source=source, key=key))
+
+
+def _proven(rollout: Rollout) -> frozenset[str]:
+    """The own checks that have counted: no traffic moves before all have; not those that have gone blind since."""
+    checks = rollout.policy.checks.custom if rollout.started_at else ()
+    return frozenset(check.name for check in checks) - {*rollout.blind}
 
 
 def _not_in_settings(ref: EndpointRef) -> str:

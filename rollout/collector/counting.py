@@ -25,12 +25,16 @@ Counts = dict[str, dict[int, dict[str, Histogram]]]  # deployment -> minute -> m
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The own checks of one rollout; `deployments` are those of its endpoint (case-folded), empty where not yet known."""
+    """The own checks of one rollout; `deployments` are those of its endpoint (case-folded), empty where not yet known.
+
+    `proven` names checks that are known to have counted before this daemon started: they are not blind for a hiccup.
+    """
 
     ref: EndpointRef
     resource_id: str
     checks: Sequence[CustomCheck]
     deployments: frozenset[str]
+    proven: frozenset[str] = frozenset()
 
 
 class Counting:
@@ -60,6 +64,11 @@ class Counting:
         now = self._clock.now()
         found = [(name, status.trouble(now)) for (_, of, name), status in [*self._status.items()] if of == ref and name]
         return {name: why for name, why in found if why}
+
+    def asked(self, ref: EndpointRef, check: str) -> bool:
+        """Whether a check of this endpoint's rollout was run since the daemon started, however that went."""
+        known = [status for (_, of, name), status in [*self._status.items()] if (of, name) == (ref, check)]
+        return any(status.last_success or status.last_error for status in known)
 
     def status(self) -> Sequence[SourceStatus]:
         """Every check that was asked and whose rollout is active."""
@@ -111,6 +120,7 @@ class _Reader:
         silent = []
         for check in self._wanted.checks:
             status = self._status(check.name)
+            status.proven = check.name in self._wanted.proven
             if status.slowed(now):
                 silent.append(check.name)
                 continue

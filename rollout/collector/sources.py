@@ -71,6 +71,8 @@ class SourceStatus:
     key: Hashable
     last_success: datetime | None = None
     last_error: str | None = None  # of the last read; None if that one worked
+    failing_since: datetime | None = None  # when the first of the reads failed that have failed in a row
+    proven: bool = False  # it is known to have worked before this process asked it
     not_before: datetime | None = None  # asked to slow down until then
     throttled: int = 0  # how often in a row
     rechecked_at: datetime | None = None
@@ -82,9 +84,10 @@ class SourceStatus:
         return self.not_before is not None and now < self.not_before
 
     def trouble(self, now: datetime) -> str | None:
-        """Why it cannot be read, if that will not pass by itself or has lasted."""
-        lasted = self.last_success is None or now - self.last_success >= HICCUP
-        return self.last_error if self.refused or lasted else None
+        """Why it cannot be read, if that will not pass by itself, has lasted, or was never otherwise."""
+        worked = self.proven or self.last_success is not None
+        lasted = self.failing_since is not None and now - self.failing_since >= HICCUP
+        return self.last_error if self.refused or lasted or not worked else None
 
 
 class remembering:  # noqa: N801  (reads as a verb where it is used)
@@ -101,9 +104,11 @@ class remembering:  # noqa: N801  (reads as a verb where it is used)
         status, now = self._status, self._clock.now()
         if error is None:
             status.last_success, status.last_error, status.refused = now, None, False
+            status.failing_since = None
             status.not_before, status.throttled = None, 0
         elif isinstance(error, RolloutError):
             status.last_error, status.refused = error.message, isinstance(error, RefusedError)
+            status.failing_since = status.failing_since or now
             if isinstance(error, ThrottledError):
                 status.not_before = now + patience(error, status.throttled)
                 status.throttled += 1

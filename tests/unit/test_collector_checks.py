@@ -1,12 +1,15 @@
 """The collector reads what a policy is judged by and no more; its own checks, each for itself."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rollout.analysis.cells import Cell
+from rollout.collector import Collector
 from rollout.collector.counting import known
 from rollout.errors import RefusedError, ThrottledError, UnavailableError
 from rollout.policy import AnswerSizeCheck, Checks, CustomCheck, Expert
@@ -171,6 +174,50 @@ def test_minutes_wait_for_a_hiccup_and_close_without_what_lasts(scene: Scene) ->
         scene.collector.count("la")
     assert closed_before() == 10
     assert scene.collector.blind(REF) == {"odd": "No answer."}
+
+
+def under_way(scene: Scene, **changes: Any) -> None:
+    """The rollout has moved traffic."""
+    (lease,) = scene.store.claim_due(now=scene.now, owner="d1", lease=timedelta(minutes=1))
+    rollout = replace(scene.store.load(lease.rollout_id), started_at=scene.now, **changes)
+    scene.store.save(lease, rollout)
+
+
+def restarted(scene: Scene) -> Collector:
+    """The next process, on the same store."""
+    collector = scene.make()
+    collector.fresh(REF, deployments=True)
+    return collector
+
+
+def test_after_a_restart_one_failure_is_a_hiccup_too(scene: Scene) -> None:
+    scene.collector.count("la")
+    scene.azure.clock.move(600)
+    under_way(scene)
+    again = restarted(scene)
+    closed = scene.store.cells("custom", REF, start=0, end=1).closed_before
+    scene.logs.own = {"odd": UnavailableError("No answer.")}
+    for waited, blind in ((0, {}), (240, {}), (61, {"odd": "No answer."})):
+        scene.azure.clock.move(waited)
+        with pytest.raises(UnavailableError):
+            again.count("la")
+        assert again.blind(REF) == blind
+        still_open = scene.store.cells("custom", REF, start=0, end=1).closed_before == closed
+        assert still_open == (not blind)  # its minutes wait for it
+
+
+def test_a_check_that_was_blind_before_a_restart_is_so_until_it_answers(scene: Scene) -> None:
+    scene.collector.count("la")
+    under_way(scene, blind=("odd",))
+    again = restarted(scene)
+    assert again.blind(REF) == {"odd": "it has not been run since the daemon started"}
+    scene.logs.own = {"odd": UnavailableError("No answer.")}
+    with pytest.raises(UnavailableError):
+        again.count("la")
+    assert again.blind(REF) == {"odd": "No answer."}
+    scene.logs.own = {}
+    again.count("la")
+    assert again.blind(REF) == {}
 
 
 def test_a_closed_minute_gets_no_check_that_it_did_not_have(scene: Scene) -> None:
