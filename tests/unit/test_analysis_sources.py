@@ -243,6 +243,9 @@ def test_an_own_check_that_counts_nothing_holds_though_the_logs_decide() -> None
     assert (verdict.action, verdict.reason) == ("hold", Reason.NOT_COMPARABLE)
     assert "nothing was counted yet on both deployments by empty_answers" in verdict.sentence
     assert found(verdict, "custom", "empty_answers").sentence == "Empty_answers: nothing was counted yet"
+    two = policy(checks={"custom": [EMPTY, EMPTY | {"name": "late"}]})
+    told = judged(two, logs, shown("custom", {}, {}, read_at=0)).sentence
+    assert "is held: nothing was counted yet on both deployments by empty_answers, late: " in told
     reports = policy(checks={"custom": [EMPTY | {"dry_run": True}]})
     assert judged(reports, logs, shown("custom", {}, {}, read_at=0)).action == "pass"
 
@@ -310,6 +313,11 @@ def test_a_maximum_of_what_azure_did_not_report_holds(
     assert (verdict.action, verdict.reason) == ("hold", Reason.NOT_COMPARABLE)
     assert "Azure has not reported the p95 of both deployments yet" in verdict.sentence
     assert judged(METRICS_ONLY, in_metrics(stable, candidate)).action == "pass"  # nothing is asked of it
+    two = policy(
+        expert={"evidence": ["metrics"]}, checks={"latency_p95": {"max": "800ms"}, "latency_p99": {"max": "2s"}}
+    )
+    told = judged(two, in_metrics(stable, candidate)).sentence
+    assert "is held: Azure has not reported the p95 and p99 of both deployments yet: " in told
 
 
 def test_without_a_maximum_reported_latency_only_reports() -> None:
