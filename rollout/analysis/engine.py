@@ -89,7 +89,7 @@ class Processes:
 
     def take(self, z: Array, m: Array, x: Array, n: Array, prove: Mask) -> None:
         """Take in one block: on stable z bad of m, on the candidate x of n; `prove` says whose counts for N."""
-        told = (m > 0.0) & (n > 0.0)
+        told = (m > 0.0) & (n > 0.0) & np.isfinite(z + m + x + n)
         m, n = np.where(told, m, 1.0), np.where(told, n, 1.0)
         gains = log_ratios(z, m, x, n, ratio=self.ratio, allowance=self.allowance, tau=self.tau())
         bet = _placed(self.blocks, self.tuning.horizon)

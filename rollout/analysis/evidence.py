@@ -13,7 +13,7 @@ blocks before. With a positive allowance this form is exact only in the limit; s
 """
 
 from collections.abc import Sequence
-from math import exp, inf, lgamma
+from math import exp, inf, isfinite, lgamma
 from typing import NamedTuple
 
 #: Multiples of the margin that are looked for: a candidate this many times worse.
@@ -128,8 +128,8 @@ class Process(NamedTuple):
         return self.run_start if self.run > 0.0 else None
 
     def after(self, counts: Counts, margin: Margin, tuning: Tuning, *, minute: int, prove: bool) -> "Process":
-        """With one more block. A block in which one of the two had no requests says nothing."""
-        if counts.m <= 0.0 or counts.n <= 0.0:
+        """With one more block. A block in which one of the two had no requests, or whose counts are no numbers, says nothing."""
+        if counts.m <= 0.0 or counts.n <= 0.0 or not isfinite(counts.z + counts.m + counts.x + counts.n):
             return self
         gains = log_ratios(counts, margin, self.noise.tau(tuning.tau))
         cautious = self.blocks < CAUTIOUS_BLOCKS

@@ -67,6 +67,20 @@ def test_a_single_block_is_as_likely_in_arrays(seed: int, tau: float) -> None:
             assert found[c, r] == pytest.approx(evidence.likelihood(counts, margin, tau), rel=1e-8)
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_minute_that_is_no_number_says_nothing_in_arrays(place: int) -> None:
+    engine = Processes(MARGINS, planned(50, may_retreat=True), 2)
+    block = [np.full((3, 2), count) for count in (5.0, 1000.0, 6.0, 1000.0)]
+    engine.take(*block, np.array([True, True]))
+    before = [part.copy() for part in (engine.evidence(), engine.suspicion(), engine.not_worse(), engine.tau())]
+    block[place][:, 0] = np.nan
+    engine.take(*block, np.array([True, True]))
+    after = engine.evidence(), engine.suspicion(), engine.not_worse(), engine.tau()
+    for was, now in zip(before, after, strict=True):
+        assert now[:, 0] == pytest.approx(was[:, 0], rel=0)
+        assert (now[:, 1] != was[:, 1]).all()
+
+
 def test_rollouts_that_are_done_leave_the_others_as_they_are() -> None:
     tuning = planned(50, may_retreat=True)
     both, one = Processes(MARGINS, tuning, 2), Processes(MARGINS, tuning, 1)

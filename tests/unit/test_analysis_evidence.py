@@ -1,6 +1,6 @@
 """Evidence: what one block says, what many say, and what is promised about both."""
 
-from math import exp, inf, isfinite
+from math import exp, inf, isfinite, nan
 
 import numpy as np
 import pytest
@@ -109,6 +109,14 @@ def test_a_block_without_requests_on_one_side_says_nothing() -> None:
     process = fed(Counts(5, 1000, 5, 1000), 3)
     for silent in (Counts(0, 0, 5, 100), Counts(5, 100, 0, 0), Counts(0, 0, 0, 0)):
         assert process.after(silent, USUAL, TUNING, minute=9, prove=True) is process
+
+
+@pytest.mark.parametrize("strange", [nan, inf, -inf])
+@pytest.mark.parametrize("place", range(4))
+def test_a_block_whose_counts_are_no_numbers_says_nothing(strange: float, place: int) -> None:
+    process, counts = fed(Counts(5, 1000, 5, 1000), 3), [5.0, 1000.0, 5.0, 1000.0]
+    counts[place] = strange
+    assert process.after(Counts(*counts), USUAL, TUNING, minute=9, prove=True) is process
 
 
 def test_before_any_block_the_evidence_is_one() -> None:
