@@ -296,7 +296,10 @@ class Store(Protocol):
         """
 
     def noise(self, ref: EndpointRef) -> Lessons:
-        """What the last rollouts of this endpoint taught of its noise, by source and check; empty where none did."""
+        """What the last rollouts of this endpoint taught of its noise, by source and check; empty where none did.
+
+        Checks of a policy's own stand under `analysis.noise.own_keys`.
+        """
 
     def history(self, rollout_id: str) -> Sequence[Event]:
         """Oldest first."""

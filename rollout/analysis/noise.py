@@ -6,6 +6,7 @@ shares between minutes. Where little is known it stays near `EXPECTED`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 from rollout.analysis.checks import Check, durations
@@ -41,12 +42,19 @@ def learned(policy: Policy, taught: Lessons, series: Iterable[Series]) -> Spread
     shown, past = {one.source: one for one in series}, spreads(taught)
     found: dict[str, dict[str, float]] = {}
     for source, criteria in criteria_of(policy).items():
+        keys = own_keys(policy) if source == "custom" else {}
         for check in criteria.checks:
-            tau = past.get(source, {}).get(check.name)
+            tau = past.get(source, {}).get(keys.get(check.name, check.name))
             tau = _alone(check, shown.get(source)) if tau is None else tau
             if tau is not None:
                 found.setdefault(source, {})[check.name] = tau
     return found
+
+
+def own_keys(policy: Policy) -> Mapping[str, str]:
+    """What lessons of the policy's own checks are kept under: another query of the same name counts something else."""
+    own = policy.checks.custom
+    return {check.name: f"{check.name} {sha256(check.query.encode()).hexdigest()[:8]}" for check in own}
 
 
 def spreads(taught: Lessons) -> Spreads:

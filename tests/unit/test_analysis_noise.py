@@ -1,5 +1,7 @@
 """What is learned of an endpoint's noise before a rollout begins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.evidence import TAU_MAX, Counts, Noise, Process
+from rollout.analysis.judgement import CheckState, SourceState
 from rollout.analysis.noise import (
     EXPECTED,
     LEAST,
@@ -20,7 +23,11 @@ from rollout.analysis.noise import (
     spreads,
 )
 from rollout.analysis.verdict import Series, begin, judge
+from rollout.lifecycle import Phase
+from rollout.lifecycle.lessons import lessons_of
+from rollout.policy import Checks, CustomCheck, Policy
 from tests.support.judging import START, logs, policy, stage
+from tests.support.stories import a_rollout
 
 HOLDING = policy(when={"suspicion": "hold"})
 
@@ -108,6 +115,26 @@ def test_past_rollouts_count_before_stables_hour() -> None:
     found = learned(HOLDING, taught, [_series(_hour(np.random.default_rng(5), 0.0))])["logs"]
     assert found["error_rate"] == spread(taught["logs"]["error_rate"]) > EXPECTED
     assert found["latency_p95"] < 0.2
+
+
+def test_an_own_check_learns_from_its_query_not_from_its_name() -> None:
+    def counting(kql: str) -> Policy:
+        return policy(
+            checks=Checks(custom=(CustomCheck(name="empty", kql=kql), CustomCheck(name="odd", kql="U | count")))
+        )
+
+    first = begin(counting("T | count"))
+    found = Process(blocks=9, noise=Noise(surplus=9.0, weight=9.0))
+    state = SourceState(checks={"empty": CheckState(process=found), "odd": CheckState(process=found)})
+    taught_by = a_rollout(
+        policy=counting("T | count"), phase=Phase.SUCCEEDED, judgement=replace(first, sources={"custom": state})
+    )
+    taught = {"custom": {key: [one] for key, one in lessons_of(taught_by)["custom"].items()}}
+
+    same, other = learned(counting("T | count"), taught, []), learned(counting("T | where x | count"), taught, [])
+    assert same["custom"].keys() == {"empty", "odd"}
+    assert same["custom"]["empty"] > EXPECTED
+    assert other["custom"] == {"odd": same["custom"]["odd"]}
 
 
 def test_what_past_rollouts_taught_is_known_without_a_policy() -> None:
