@@ -252,6 +252,32 @@ def test_what_is_no_file_of_the_tool_is_told_word_for_word(tool: Tool, text: str
     assert refused(text, tool=tool) == f"theirs.yaml:{told}"
 
 
+def test_a_canary_without_fields_goes_to_the_end_at_once() -> None:
+    policy, notes = imported("kind: Rollout\nspec: {strategy: {canary: }}\n")
+    assert ([step.traffic for step in policy.steps], notes) == ([100], ())
+
+
+def test_a_name_that_is_made_elsewhere_is_left_to_the_author() -> None:
+    """CloudFormation may write `EndpointName: {Ref: …}`."""
+    config = json.loads(sagemaker())
+    for name, ours in (("reco", "reco"), ({"Ref": "Name"}, "my-endpoint")):
+        properties = {"EndpointName": name, "DeploymentConfig": config}
+        resources = {"Other": {"Type": "AWS::S3::Bucket"}, "E": {"Type": "AWS::SageMaker::Endpoint"}}
+        resources["E"]["Properties"] = properties  # type: ignore[assignment]
+        assert imported(json.dumps({"Resources": resources}), tool="sagemaker")[0].endpoint_name == ours
+
+
+def test_approvals_that_were_thinned_out_are_counted() -> None:
+    steps = ", ".join(f"{{pause: {{}}}}, {{setWeight: {share}}}" for share in range(1, 41))
+    policy, notes = imported(argo(f"{{steps: [{steps}]}}"))
+    asked = sum(step.approve is not None for step in policy.steps)
+    assert len(policy.steps) + asked <= 50
+    assert notes == (
+        "41 steps: a policy has at most 50, so they were thinned out evenly",
+        f"{40 - asked} approvals: they stood before steps that were thinned out",
+    )
+
+
 # --- numbers at the edge
 
 

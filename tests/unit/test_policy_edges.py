@@ -156,6 +156,12 @@ def test_no_other_file_may_be_named(name: str) -> None:
         check_name(name)
 
 
+def test_where_no_files_are_read_none_may_be_named() -> None:
+    assert told("probes: {request_file: a.json}") == [
+        'probes.request_file: "a.json" cannot be read: files are named in policy files only; write the text here'
+    ]
+
+
 def test_files_hold_as_much_as_is_allowed_and_not_a_character_more() -> None:
     files = Attachments(
         {"half": "x" * (MAX_CHARACTERS // 2), "rest": "y" * (MAX_CHARACTERS // 2), "more": "z"}.__getitem__
