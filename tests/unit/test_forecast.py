@@ -204,3 +204,16 @@ def test_the_healthy_are_told_apart_from_those_with_a_fault() -> None:
     assert found.healthy.promoted == 1.0
     assert each == 60
     assert [damage.allowed for damage in found.faults] == [False, True, False, False, False, False]
+
+
+def test_retreats_are_counted_as_they_happen() -> None:
+    """A slow candidate is cut to a small share first, where the policy says so; a healthy one hardly ever."""
+    many, slow = 200, Fault(name="p95 ×2", slower=2.0)
+    kinds = np.arange(many) % 2
+    retreating, holding = (
+        simulate(one(when={"suspicion": how}), profile(120.0), (HEALTHY, slow), kinds, np.random.default_rng(5))
+        for how in ("retreat", "hold")
+    )
+    assert retreating.retreats[kinds == 1].mean() > 0.8
+    assert retreating.retreats[kinds == 0].mean() < 0.2
+    assert not holding.retreats.any()

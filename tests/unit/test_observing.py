@@ -333,6 +333,14 @@ def test_what_a_check_that_decides_nothing_saw_is_told_once() -> None:
     assert [event.sentence for event in life.told("noticed")] == ["Answers got smaller."]
 
 
+@pytest.mark.parametrize(("minutes", "told_now"), [(29, 1), (30, 2)])
+def test_a_hold_is_given_up_in_the_very_minute_that_the_policy_names(minutes: int, told_now: int) -> None:
+    life = observing()
+    life.tick(verdict("hold", Reason.DOUBT))
+    life.tick(verdict("hold", Reason.DOUBT), seconds=60 * minutes)
+    assert len(told(life)) == told_now
+
+
 def test_holds_are_told_by_their_reason_and_bounded_as_the_policy_says() -> None:
     life = observing()
     life.tick(verdict("hold"))
@@ -451,6 +459,19 @@ def test_put_back_by_hand_after_it_would_have_been() -> None:
         "back 7 min earlier, at 02:00:30 UTC, ~120 bad requests fewer: errors 6.8 % vs 0.30 % (61 of 900 vs 8 of 2\u2009700)."
     )
     assert life.last.details["harmed"] == 231.2
+
+
+def test_what_was_judged_afresh_since_is_not_counted_as_saved() -> None:
+    life = observing()
+    life.tick(FAIL)
+    assert life.deployments is not None
+    life.deployments["green"] = deployment("green", model="recommender:3")
+    life.tick()
+    life.now += 7 * MINUTE
+    people_set(life, blue=100)
+    judged_to_now(life, verdict("fail", harmed=231.2))
+    assert "Rollout would have rolled back 8 min earlier, at 02:00:30 UTC: errors 6.8 %" in life.last.sentence
+    assert "fewer" not in life.last.sentence
 
 
 def test_put_back_by_hand_before_the_data_came() -> None:
