@@ -1,9 +1,11 @@
 """A plan word for word: what is said against a policy on an endpoint, and the file that is proposed instead."""
 # ruff: noqa: E501 - a sentence stays on one line, as people read it
 
+from dataclasses import replace
+
 import pytest
 
-from rollout.analysis.profile import Profile, given
+from rollout.analysis.profile import HOUR, HOURS, Profile, given
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal, unforeseen
 from rollout.lifecycle.timeline import WRITE, done_at, exposures, timeline
 from rollout.policy import Approval, Policy, parse_policy
@@ -147,6 +149,11 @@ def test_a_sized_first_step_counts_its_own_minutes() -> None:
     assert first.begins == pytest.approx(sized.ends + WRITE)
     assert not timeline(written("first_step: as_written"), endpoint(300))[0].sized
     assert not timeline(BASE, endpoint(100))[0].sized  # 300 requests a minute are 5 % of it
+
+
+def test_the_first_step_is_sized_from_the_traffic_of_the_very_begin() -> None:
+    falling = replace(endpoint(1), per_minute=(18_000.0, *[60.0] * (HOURS - 1)), begins=HOUR - 1)
+    assert [one.sized for one in timeline(BASE, falling)] == [True, False, False, False, False]
 
 
 def test_until_a_decision_the_lag_counts_for_the_steps_before_it() -> None:
