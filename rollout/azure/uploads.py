@@ -164,12 +164,14 @@ class WorkspaceAssets:
 
     def _or_none(self, read: Callable[[], Any]) -> Any:
         """What was read, None where there is none: a name without any version counts as that, too."""
+        from azure.ai.ml.exceptions import ValidationErrorType, ValidationException
+
         try:
             return read()
         except ResourceNotFoundError:
             return None
-        except Exception as error:
-            if type(error).__module__.startswith("azure.ai.ml") and "not" in str(error).casefold():
+        except ValidationException as error:
+            if error.error_type == ValidationErrorType.RESOURCE_NOT_FOUND:
                 return None
             raise
 

@@ -206,6 +206,14 @@ def test_a_registered_model_and_one_of_a_registry(rollout: Commands) -> None:
     rollout("deployment", "delete", "-n", "stars", "-d", "named", "--yes")
 
 
+def test_a_new_models_name_needs_no_version(rollout: Commands) -> None:
+    rollout.write("fresh.yml", deployment("fresh", "model: {name: fresh-model, path: v1, type: mlflow_model}"))
+    rollout("deployment", "apply", "-f", "fresh.yml")
+    assert "fresh-model:1" in rollout("deployment", "show", "-n", "stars", "-d", "fresh").out
+    assert "unchanged" in rollout("deployment", "apply", "-f", "fresh.yml").out
+    rollout("deployment", "delete", "-n", "stars", "-d", "fresh", "--yes")
+
+
 def test_collected_data_gets_its_assets_once(rollout: Commands) -> None:
     collector = "data_collector: {sampling_rate: 0.5, collections: {model_inputs: {enabled: 'True'}}}"
     rollout.write("collecting.yml", deployment("collecting") + collector)

@@ -47,6 +47,7 @@ def test_several_requests_are_sent_in_turn_and_timeouts_keep_their_unit() -> Non
     assert policy.probes is not None
     assert [json.loads(request)["file"] for request in policy.probes.requests] == ["a.json", "b/c.json"]
     assert policy.probes.timeout == timedelta(milliseconds=1500)
+    assert policy.probes.per_minute == 6
     assert parse_policy(effective_yaml(policy), file="effective.yaml") == policy
 
 
