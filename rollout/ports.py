@@ -7,7 +7,8 @@ The rule: only values of `rollout.world`, `rollout.lifecycle` and `rollout.analy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
 
 from rollout.analysis.cells import Cell
 from rollout.analysis.exhibits import Exhibit
@@ -244,12 +245,44 @@ class Delivery:
     next_at: datetime | None = None
 
 
+#: `waiting` to be started; `started`; `passed` over for something newer, or for what a person did; `refused`; `known`
+#: before its trigger was.
+StartState = Literal["waiting", "started", "passed", "refused", "known"]
+NO_SUBJECT: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Something that starts a rollout, once: two with the same key are the same.
+
+    `what` says in words what was seen, `subject` holds what is needed to start it, `why` says why it was not started.
+    """
+
+    key: str
+    ref: EndpointRef
+    policy: str  # its name
+    kind: str  # deployment | model | schedule, or "asked": nobody had noted it before
+    what: str
+    at: datetime
+    state: StartState = "waiting"
+    why: str = ""
+    subject: Mapping[str, str] = field(default_factory=lambda: NO_SUBJECT)
+    rollout_id: str | None = None
+    settled_at: datetime | None = None
+
+
 class Store(Protocol):
     """Rollouts, their history, commands, cells and outgoing alerts. Raises ConflictError where another writer won."""
 
     # rollouts
-    def create(self, rollout: Rollout, events: Sequence[Event], alerts: Sequence[Alert]) -> None:
-        """A new rollout, due now. Raises ConflictError if the endpoint has an active one, naming it."""
+    def create(
+        self, rollout: Rollout, events: Sequence[Event], alerts: Sequence[Alert], *, key: str | None = None
+    ) -> str:
+        """A new rollout, due now; its id. Raises ConflictError if the endpoint has an active one, naming it.
+
+        The same `key` starts one rollout, ever: where it has, that one's id is returned and nothing is written; where it
+        was passed over or refused, ConflictError says why.
+        """
 
     def load(self, rollout_id: str) -> Rollout:
         """Raises RefusedError where there is none."""
@@ -258,6 +291,21 @@ class Store(Protocol):
         """The active rollout of an endpoint, else its newest."""
 
     def rollouts(self, *, active_only: bool = False, limit: int = 100) -> Sequence[Rollout]:
+        """Newest first."""
+
+    # what starts rollouts
+    def note_starts(self, starts: Iterable[Start]) -> Sequence[Start]:
+        """Write down those whose keys are new, and return them; what is there already stays as it is."""
+
+    def settle_start(self, key: str, *, state: StartState, why: str, now: datetime) -> bool:
+        """What waited does so no longer; False where it was settled before."""
+
+    def find_start(self, key: str) -> Start | None:
+        """None where the key is new."""
+
+    def starts(
+        self, ref: EndpointRef | None = None, *, state: StartState | None = None, limit: int = 100
+    ) -> Sequence[Start]:
         """Newest first."""
 
     # ticking

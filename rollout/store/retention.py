@@ -36,6 +36,7 @@ class Retention:
             exhibits = tables.exhibits
             connection.execute(delete(exhibits).where(exhibits.c.rollout_id.in_(_beyond(KEEP_EXHIBITS_OF))))
             _forget_rollouts(connection, started_before=now - KEEP_ROLLOUTS_FOR)
+            _forget_runs(connection, seen_before=now - KEEP_ROLLOUTS_FOR)
 
 
 def _forget_rollouts(connection: Connection, *, started_before: datetime) -> None:
@@ -45,6 +46,13 @@ def _forget_rollouts(connection: Connection, *, started_before: datetime) -> Non
         for table in _PARTS:
             connection.execute(delete(table).where(table.c.rollout_id.in_(ids)))
         connection.execute(delete(tables.rollouts).where(_R.id.in_(ids)))
+
+
+def _forget_runs(connection: Connection, *, seen_before: datetime) -> None:
+    """A moment of a schedule does not come again; deployments and models are remembered for good."""
+    starts = tables.starts.c
+    old = (starts.kind == "schedule") & (starts.at < seen_before) & (starts.state != "waiting")
+    connection.execute(delete(tables.starts).where(old))
 
 
 def _beyond(kept: int) -> Select[tuple[str]]:

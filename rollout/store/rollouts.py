@@ -13,13 +13,14 @@ from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, lite
 from rollout.analysis.exhibits import Exhibit
 from rollout.errors import ConflictError, RefusedError
 from rollout.lifecycle.rollout import Rollout
-from rollout.ports import Lease
+from rollout.ports import Lease, Start
 from rollout.store import codec, tables
 from rollout.store.commands import answer, answer_the_rest
 from rollout.store.database import Database
 from rollout.store.exhibits import keep
 from rollout.store.noise import learn
 from rollout.store.outbox import post
+from rollout.store.starts import claim, started_by
 from rollout.world import Alert, CommandResult, EndpointRef, Event
 
 _T = tables.rollouts.c
@@ -31,9 +32,13 @@ class Rollouts:
 
     _database: Database
 
-    def create(self, rollout: Rollout, events: Sequence[Event], alerts: Sequence[Alert]) -> None:
-        """A new rollout, due now."""
+    def create(
+        self, rollout: Rollout, events: Sequence[Event], alerts: Sequence[Alert], *, key: str | None = None
+    ) -> str:
+        """A new rollout, due now; or the one that this key has started before."""
         with self._database.writing() as connection:
+            if key is not None and (before := started_by(connection, key)) is not None:
+                return before
             found = connection.execute(select(_T.id, _T.phase).where(_T.active, _of(rollout.ref))).one_or_none()
             if found:
                 raise ConflictError(
@@ -43,6 +48,9 @@ class Rollouts:
             connection.execute(insert(tables.rollouts), _new_row(rollout))
             _write_events(connection, rollout.id, events)
             post(connection, alerts)
+            if key is not None:
+                claim(connection, _start_of(rollout, key))
+        return rollout.id
 
     def load(self, rollout_id: str) -> Rollout:
         """The rollout of this id."""
@@ -170,6 +178,19 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
         "woken": False,
         "fence": 0,
     }
+
+
+def _start_of(rollout: Rollout, key: str) -> Start:
+    """The start that nobody had noted before."""
+    return Start(
+        key=key,
+        ref=rollout.ref,
+        policy=rollout.policy.name,
+        kind="asked",
+        what=f"asked for by {rollout.created_by}",
+        at=rollout.created_at,
+        rollout_id=rollout.id,
+    )
 
 
 def _write_events(connection: Connection, rollout_id: str, events: Sequence[Event]) -> None:

@@ -19,9 +19,10 @@ from rollout.store.noise import Noise
 from rollout.store.outbox import Outbox
 from rollout.store.retention import Retention
 from rollout.store.rollouts import Rollouts, free_all
+from rollout.store.starts import Starts
 
 
-class SqlStore(Rollouts, Exhibits, Noise, Commands, Cells, Outbox, Retention):
+class SqlStore(Rollouts, Starts, Exhibits, Noise, Commands, Cells, Outbox, Retention):
     """A `ports.Store` in a SQL database, for any number of threads."""
 
     def __init__(self, database: Database, *, lock: FileLock | None) -> None:

@@ -111,6 +111,26 @@ noise = Table(
 )
 Index("noise_of_endpoint", noise.c.workspace, noise.c.endpoint)
 
+#: What starts rollouts, each by a key of its own. It outlives the rollout that it started: see `store.retention`.
+starts = Table(
+    "starts",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("workspace", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # JSON: what is needed to start it
+    Column("at", Moment, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | started | passed | refused | known
+    Column("why", Text, nullable=False),
+    Column("rollout", Text),  # the one that it started, which may be forgotten by now
+    Column("settled_at", Moment),
+)
+Index("starts_of_endpoint", starts.c.workspace, starts.c.endpoint)
+
 commands = Table(
     "commands",
     metadata,

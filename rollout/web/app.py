@@ -89,7 +89,10 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
             raise PolicyError(
                 f"The policy is about {policy.endpoint_name}, not about {body.endpoint}: name one of them."
             )
-        found = service.start(policy, stable=body.stable, candidate=body.candidate, observe=body.observe, by=body.by)
+        key = f"asked/{body.key}" if body.key else None
+        found = service.start(
+            policy, stable=body.stable, candidate=body.candidate, observe=body.observe, by=body.by, key=key
+        )
         return service.view(found)
 
     @router.get("/rollouts", tags=["rollouts"])

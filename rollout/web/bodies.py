@@ -54,6 +54,10 @@ class StartBody(Body):
     observe: Annotated[bool, Field(description="Judge what people do and never write, whatever the policy says")] = (
         False
     )
+    key: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200, description="The same key starts one rollout, however often sent"),
+    ] = None
     by: Annotated[Who, Field(description="Who asks")]
     origin: Annotated[Who, Field(description="From where")] = "api"
 

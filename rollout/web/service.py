@@ -121,15 +121,20 @@ class Service:
         stable: str | None = None,
         candidate: str | None = None,
         observe: bool = False,
+        key: str | None = None,
     ) -> Rollout:
-        """Begin a rollout; `observe` makes it one that never writes. Raises ConflictError where the endpoint has one."""
+        """Begin a rollout, or return the one that the same `key` began before; `observe` makes it one that never writes.
+
+        Raises ConflictError where the endpoint has an active one.
+        """
         changes = {"stable": stable} if stable else {}
         policy = policy.model_copy(update={**changes, **({"mode": "observe"} if observe else {})})
         ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
         rollout, events = new_rollout(
             rollout_id=self._new_id(), ref=ref, policy=policy, candidate=candidate, by=by, now=self.now()
         )
-        self._store.create(rollout, events, ())
+        if (began := self._store.create(rollout, events, (), key=key)) != rollout.id:
+            return self._store.load(began)
         self._wake()
         self._started(ref)
         return rollout

@@ -128,6 +128,14 @@ def test_one_endpoint_has_one_active_rollout(http: httpx.Client) -> None:
     assert "already has an active rollout" in second.json()["detail"]
 
 
+def test_the_same_key_begins_one_rollout_however_often_it_is_sent(http: httpx.Client) -> None:
+    first, again = start(http, key="run 7"), start(http, key="run 7")
+
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json()["id"] == first.json()["id"]
+    assert start(http, key="run 8").status_code == 409
+
+
 def test_every_mistake_of_a_policy_comes_back_with_its_place(http: httpx.Client) -> None:
     policy = {"text": "endpoint_name: recommender\nstep: [5%]\nbakes: 3\n", "file": "mine.yaml"}
     answer = http.post("/v1/rollouts", json={"policy": policy, "by": "anna"})
