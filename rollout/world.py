@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Literal
 
 #: States in which no operation runs on an endpoint or deployment.
 TERMINAL_STATES = frozenset({"Succeeded", "Failed", "Canceled"})
@@ -146,17 +147,23 @@ class Snapshot:
         return known.get(name.casefold()) or next(nameless, None)
 
 
+#: Which part of a policy a trial is made for.
+TrialOf = Literal["probes", "smoke_test"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """How both deployments answered the policy's sample requests before a rollout.
 
     `problem` says in words what was wrong, None where nothing was; `final`: it does not pass by itself. `at` is when the
-    last answer came.
+    last answer came; `of` is the part of the policy that they were sent for, `told` what people may read of a good end.
     """
 
     at: datetime
     problem: str | None = None
     final: bool = False
+    of: TrialOf = "probes"
+    told: str = ""
 
 
 class Verb(StrEnum):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: The least time between two requests for the same endpoint's key, and before a token's end that a new one is asked for.
 NOT_SOONER, BEFORE_THE_END = timedelta(seconds=30), timedelta(minutes=5)
 _ROLE = (
-    "Probes need Microsoft.MachineLearningServices/workspaces/onlineEndpoints/listKeys/action (and …/token/action) on "
-    "the workspace: give this identity a role with both, or take `probes` out of the policy."
+    "Sample requests need Microsoft.MachineLearningServices/workspaces/onlineEndpoints/listKeys/action (and …/token/action) on "
+    "the workspace: give this identity a role with both, or take `probes` and `smoke_test` out of the policy."
 )
 
 

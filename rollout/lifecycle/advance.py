@@ -126,9 +126,8 @@ def _prepare(story: Story, facts: Facts) -> None:
         if story.rollout.observes:
             begin(story, facts, found.why)
             return
-        moves.enter_step(
-            story, 0, f"{found.stable} is stable, {found.candidate} the candidate.", per_minute=facts.per_minute
-        )
+        told = " ".join([f"{found.stable} is stable, {found.candidate} the candidate.", found.told]).rstrip()
+        moves.enter_step(story, 0, told, per_minute=facts.per_minute)
     elif isinstance(found, NotYet) and story.now < found.until:
         if story.rollout.held_reason != found.sentence:
             story.set(held_reason=found.sentence)

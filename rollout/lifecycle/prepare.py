@@ -31,6 +31,7 @@ class Ready:
     candidate: str
     pins: tuple[Pin, Pin]
     why: str = ""  # how the two were told apart, where traffic had to tell
+    told: str = ""  # how the smoke test went
 
 
 @dataclass(frozen=True, kw_only=True)

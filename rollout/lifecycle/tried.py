@@ -1,9 +1,10 @@
 """The trial before the first write: both deployments answer the policy's sample requests, or nothing begins.
 
-The rule: a policy with probes is judged by them, so a request that the deployments do not understand, or a candidate that
-does not answer at all, is a person's business before any live traffic is.
+The rule: a policy with probes is judged by them, and one with a smoke test asks for it: a request that the deployments do
+not understand, or a candidate that does not answer as stable does, is a person's business before any live traffic is.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from rollout.lifecycle.facts import Facts
@@ -16,7 +17,8 @@ AWAITED = timedelta(hours=1)
 
 def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Refused:
     """Ready once both have answered; the two are written down with their pins: from then on the daemon asks them."""
-    if story.rollout.policy.probes is None:
+    policy = story.rollout.policy
+    if policy.probes is None and policy.smoke_test is None:
         return ready
     story.set(stable=ready.stable, candidate=ready.candidate, pins=ready.pins)
     trial = facts.trial
@@ -24,10 +26,10 @@ def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Re
     if trial is None:
         return NotYet(sentence="the policy's sample requests are being sent to both deployments", until=until)
     if trial.problem is None:
-        return ready
+        return replace(ready, told=trial.told)
     if not trial.final:
         return NotYet(sentence=trial.problem, until=until)
     return Refused(
         sentence=f"{trial.problem}. Both deployments must answer the policy's sample requests before any traffic moves: "
-        "correct `probes` in the policy, or mend what answers"
+        f"correct `{trial.of}` in the policy, or mend what answers"
     )

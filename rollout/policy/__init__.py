@@ -27,6 +27,7 @@ from rollout.policy.model import (
 )
 from rollout.policy.probes import Probes
 from rollout.policy.render import effective_yaml, json_schema
+from rollout.policy.smoke import SmokeTest
 from rollout.policy.written import parse_policy
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "NoData",
     "Policy",
     "Probes",
+    "SmokeTest",
     "Step",
     "When",
     "advice",

@@ -18,6 +18,7 @@ like its file and is equal when read back):
   latency_p95 (25%)
 - `min_requests`: int, on the candidate, per step; 300 by default. A bake that ends with fewer is a doubt (`when.doubt`)
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
+- `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
 - `deadline`: timedelta of active time; `after`: "keep"; `alerts`: names of channels; `runbook`: address or None
 - `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
@@ -61,6 +62,7 @@ from rollout.documents.units import (
 )
 from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
+from rollout.policy.smoke import SmokeTest
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
@@ -211,6 +213,7 @@ class Policy(Common):
     name: Name
     steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
+    smoke_test: SmokeTest | None = None
     probes: Probes | None = None
     deadline: Deadline = timedelta(hours=8)
 

@@ -5,7 +5,7 @@ The rule: a policy holds the requests themselves (JSON texts, sent as they stand
 
 import json
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictInt, WithJsonSchema, model_validator
 
@@ -38,7 +38,8 @@ def _timeout(value: object) -> timedelta:
     return found
 
 
-def _written_timeout(value: timedelta) -> str:
+def written_timeout(value: timedelta) -> str:
+    """As people write it: `800ms`, `4s`."""
     milliseconds = value // timedelta(milliseconds=1)
     return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
 
@@ -47,7 +48,7 @@ Request = Annotated[str, AfterValidator(_is_json)]
 Timeout = Annotated[
     timedelta,
     BeforeValidator(_timeout),
-    PlainSerializer(_written_timeout, return_type=str, when_used="json"),
+    PlainSerializer(written_timeout, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}(?:\.\d{1,6})? ?m?s$", "examples": ["4s"]}),
 ]
 
@@ -69,8 +70,8 @@ class Probes(Pace):
     requests: tuple[Request, ...] = Field(min_length=1, max_length=MAX_FILES)
 
 
-class WrittenProbes(Pace):
-    """Sample requests that are sent to both deployments by name, in pairs, beside the live traffic."""
+class WrittenRequests(Model):
+    """Sample requests: in files beside the policy, or as they stand."""
 
     request_file: Annotated[Attached, AfterValidator(_is_json)] | None = Field(
         default=None, description="A request as JSON, in a file beside the policy", examples=["requests/sample.json"]
@@ -90,8 +91,15 @@ class WrittenProbes(Pace):
             raise ValueError(f"{what}: write either request_file, request_files or requests")
         return self
 
+    def found(self) -> tuple[str, ...]:
+        """The requests, wherever they were written."""
+        alone = (self.request_file,) if self.request_file is not None else ()
+        return alone or self.request_files or self.requests or ()
+
+
+class WrittenProbes(WrittenRequests, Pace):
+    """Sample requests that are sent to both deployments by name, in pairs, beside the live traffic."""
+
     def probes(self) -> Probes:
         """What this means."""
-        alone = (self.request_file,) if self.request_file is not None else ()
-        requests: Any = alone or self.request_files or self.requests
-        return Probes(requests=requests, per_minute=self.per_minute, timeout=self.timeout)
+        return Probes(requests=self.found(), per_minute=self.per_minute, timeout=self.timeout)

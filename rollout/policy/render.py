@@ -13,6 +13,7 @@ from rollout.documents.units import format_share
 from rollout.policy.checks import AnswerSizeCheck, Checks, ClientErrorCheck, CustomCheck, ErrorCheck, LatencyCheck
 from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
+from rollout.policy.smoke import WrittenSmokeTest
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
 _PARTS = (
@@ -27,6 +28,7 @@ _PARTS = (
     NoData,
     When,
     WrittenProbes,
+    WrittenSmokeTest,
 )
 
 _ORDER = (
@@ -43,6 +45,7 @@ _ORDER = (
     "checks",
     "min_requests",
     "when",
+    "smoke_test",
     "probes",
     "deadline",
     "after",

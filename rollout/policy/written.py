@@ -46,6 +46,7 @@ from rollout.policy.model import (
     long_enough,
 )
 from rollout.policy.probes import WrittenProbes
+from rollout.policy.smoke import WrittenSmokeTest
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
@@ -54,7 +55,6 @@ LAST_BAKE = timedelta(minutes=30)
 LATER: Mapping[str, str] = {
     "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
     "trigger": "starting without being asked; take it out, and use `rollout start`",
-    "smoke_test": "sample requests before the first step; take it out, and begin with a small step",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
     "steps.*.approve.by": "naming who may approve; take `by` out: who can reach the daemon may approve",
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
@@ -125,6 +125,9 @@ class PolicyFile(Common):
     first_step: Literal["auto", "as_written"] | None = Field(
         default=None, description="auto: the first minutes run at a share sized from the traffic"
     )
+    smoke_test: WrittenSmokeTest | None = Field(
+        default=None, description="Sample requests to both deployments by name before any traffic moves"
+    )
     probes: WrittenProbes | None = Field(
         default=None, description="Sample requests to both deployments by name, beside the live traffic"
     )
@@ -193,6 +196,7 @@ class PolicyFile(Common):
             name=self.name or self.endpoint_name,
             steps=_resolved(self.steps, bake=self.bake),
             first_step=self.first_step or sized,
+            smoke_test=self.smoke_test.smoke_test() if self.smoke_test else None,
             probes=self.probes.probes() if self.probes else None,
             deadline=self.deadline,
         )

@@ -14,9 +14,11 @@ import structlog
 
 from rollout.errors import RolloutError
 from rollout.lifecycle import Phase, Rollout
+from rollout.policy import Probes
 from rollout.ports import Answer, Clock, Scoring, Store
 from rollout.prober import trials
 from rollout.prober.stream import Flight, Stream, not_let_in
+from rollout.prober.trials import Attempts, attempts_of
 from rollout.world import EndpointRef, EndpointState, Trial
 
 #: Pairs under way, over all rollouts: twice as many threads are needed.
@@ -50,6 +52,7 @@ class Prober:
         self._second = clock.real_seconds(timedelta(seconds=1))
         self._minute = clock.real_seconds(MINUTE)
         self._streams: dict[str, Stream] = {}
+        self._attempts: dict[str, Attempts] = {}
         self._told: str | None = None  # what went wrong in the last round
         self._lock = threading.Lock()
         self._awake, self._stopping = threading.Event(), threading.Event()
@@ -69,25 +72,33 @@ class Prober:
 
     def follow(self, rollout: Rollout, endpoint: EndpointState | None) -> None:
         """This is where the rollout stands now."""
-        if rollout.policy.probes is None or rollout.ref.workspace not in self._scoring:
+        if rollout.ref.workspace not in self._scoring:
             return
         with self._lock:
-            stream = self._streams.get(rollout.id)
-            if stream is None:
-                if rollout.ended:
-                    return
-                stream = Stream(rollout_id=rollout.id, ref=rollout.ref, probes=rollout.policy.probes)
-                self._streams[rollout.id] = stream
-            wanted = rollout.phase in _PROBED and rollout.share > 0
-            stream.follow(rollout, endpoint, wanted=wanted, now=self._seconds())
-            stream.ended = rollout.ended
-            ready = (
-                rollout.phase is Phase.PREPARING and rollout.pins is not None
-            )  # both exist, and nothing else is awaited
-            tries = ready and stream.tries(self._seconds())
-        if tries and stream.endpoint is not None:
-            self._submit(partial(self._make_trial, stream, stream.endpoint))
+            attempts = self._followed_attempts(rollout)
+            tries = attempts is not None and endpoint is not None and attempts.due(self._seconds())
+            if rollout.policy.probes is not None:
+                self._follow_stream(rollout, rollout.policy.probes, endpoint)
+        if tries and attempts is not None and endpoint is not None:
+            self._submit(partial(self._make_trial, attempts, endpoint))
         self._awake.set()
+
+    def _followed_attempts(self, rollout: Rollout) -> Attempts | None:
+        found = attempts_of(rollout, self._attempts.pop(rollout.id, None))
+        if found is not None:
+            self._attempts[rollout.id] = found
+        return found
+
+    def _follow_stream(self, rollout: Rollout, probes: Probes, endpoint: EndpointState | None) -> None:
+        stream = self._streams.get(rollout.id)
+        if stream is None:
+            if rollout.ended:
+                return
+            stream = Stream(rollout_id=rollout.id, ref=rollout.ref, probes=probes)
+            self._streams[rollout.id] = stream
+        wanted = rollout.phase in _PROBED and rollout.share > 0
+        stream.follow(rollout, endpoint, wanted=wanted, now=self._seconds())
+        stream.ended = rollout.ended
 
     def failed_pairs(self, rollout_id: str) -> int:
         """Pairs in a row, up to now, in which only the candidate's answer was bad."""
@@ -98,8 +109,8 @@ class Prober:
     def trial(self, rollout_id: str) -> Trial | None:
         """How the sample requests were answered before the start; None while that is not known."""
         with self._lock:
-            stream = self._streams.get(rollout_id)
-            return stream.trial if stream else None
+            attempts = self._attempts.get(rollout_id)
+            return attempts.trial if attempts else None
 
     def trouble(self, rollout_id: str) -> str | None:
         """Why no probes can be sent at present, in a sentence; None if they can."""
@@ -107,17 +118,16 @@ class Prober:
             stream = self._streams.get(rollout_id)
             return stream.trouble if stream else None
 
-    def _make_trial(self, stream: Stream, endpoint: EndpointState) -> None:
-        scoring = self._scoring[stream.ref.workspace]
-        names = (stream.stable, stream.candidate)
+    def _make_trial(self, attempts: Attempts, endpoint: EndpointState) -> None:
+        scoring = self._scoring[attempts.ref.workspace]
         try:
-            trial = trials.made(scoring, endpoint, stream.probes, names=names, now=self._clock.now)
+            trial = trials.made(scoring, endpoint, attempts.policy, names=attempts.names, now=self._clock.now)
         except Exception as error:
             self._log.error("A sample request failed in a way that nobody foresaw.", exc_info=error)
             trial = Trial(at=self._clock.now(), problem="the sample request could not be sent: the log says more")
         with self._lock:
-            stream.took_trial(trial, self._seconds())
-        self._on_change([stream.ref])
+            attempts.took(trial, self._seconds())
+        self._on_change([attempts.ref])
 
     # --- in the prober's thread
 

@@ -7,7 +7,7 @@ must be under way at once for ten to have hung within ten seconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rollout.analysis.cells import Cell
@@ -16,7 +16,7 @@ from rollout.lifecycle.rollout import Rollout
 from rollout.policy import Probes
 from rollout.ports import Answer
 from rollout.prober.pairs import Minutes, Pair
-from rollout.world import EndpointRef, EndpointState, Trial
+from rollout.world import EndpointRef, EndpointState
 
 #: Seconds between two pairs, at least: usually, and while a crash is suspected.
 LEAST, HURRIED = 0.1, 0.2
@@ -27,10 +27,6 @@ UNDER_WAY, UNDER_WAY_HURRIED = 4, 12
 OVERDUE, OVERDUE_PART, FADES = 0.5, 0.25, 0.8
 #: Seconds without pairs after a key could not be had, or did not open the endpoint.
 PAUSED = 30.0
-#: How soon a trial that did not succeed is made again, in seconds.
-TRY_AGAIN = 5.0
-#: After so many trials in a row a person must look, whatever it was.
-TRIALS = 6
 
 
 @dataclass(eq=False, kw_only=True)
@@ -78,10 +74,6 @@ class Stream:
     failed: int = 0
     evidence_from: object = None  # pairs from before it are no evidence
     trouble: str | None = None
-    trial: Trial | None = None
-    tried: float = 0.0
-    trying: bool = False
-    trials: int = 0
     overdue: bool = False
     behind: float = 0.0  # how much later than stable's the candidate's good answers come, in seconds
     untold: bool = False  # a crash of which nobody was told yet
@@ -103,21 +95,6 @@ class Stream:
     def over(self) -> bool:
         """The rollout has ended, and all that was seen is told."""
         return self.ended and not self.flights and not self.minutes
-
-    def tries(self, now: float) -> bool:
-        """Whether a trial is to be made now; then it is under way."""
-        if self.trial is not None and (self.trial.problem is None or self.trial.final or now - self.tried < TRY_AGAIN):
-            return False
-        if self.trying or self.endpoint is None or not self.stable or not self.candidate:
-            return False
-        self.trying = True
-        return True
-
-    def took_trial(self, trial: Trial, now: float) -> None:
-        """It was made."""
-        self.trials = 0 if trial.problem is None else self.trials + 1
-        self.trial = replace(trial, final=trial.final or self.trials >= TRIALS)
-        self.tried, self.trying = now, False
 
     def next_due(self) -> float | None:
         """When the next pair is due; None where none is to be sent, or too many are under way."""

@@ -330,12 +330,12 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
     "windows and more": (
-        "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nsmoke_test: {}\n",
+        "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nafter: {}\n",
         [
             "p.yaml:2:1: windows: not yet: allowed times and freezes; take it out, and start at a time that suits",
             "p.yaml:3:1: capacity: not yet: scaling the candidate; take it out, and give the candidate as many instances as stable",
             "p.yaml:4:1: trigger: not yet: starting without being asked; take it out, and use `rollout start`",
-            "p.yaml:5:1: smoke_test: not yet: sample requests before the first step; take it out, and begin with a small step",
+            "p.yaml:5:8: after: not yet: retiring the old stable; write `after: keep`",
         ],
     ),
     "after": (
