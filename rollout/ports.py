@@ -17,12 +17,16 @@ from rollout.analysis.terms import Source
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import (
     Alert,
+    Autoscale,
     Command,
     CommandResult,
+    DeleteDeployment,
     DeploymentState,
     EndpointRef,
     EndpointState,
     Event,
+    Scale,
+    SetAutoscale,
     Snapshot,
     Split,
     Trial,
@@ -91,6 +95,36 @@ class Endpoints(Protocol):
         before the request leaves: False raises ConflictError.
         ConflictError is also Azure's 409; UnavailableError means that nobody knows whether Azure accepted.
         """
+
+
+class Ended(NamedTuple):
+    """An operation of Azure's that is over; `why` it failed, None where it did not."""
+
+    why: str | None
+
+
+class Fleet(Protocol):
+    """The deployments of one Azure ML workspace, and what scales them. One method per errand: begun, never waited for.
+
+    Raises what `Endpoints` raises; ConflictError also where the deployment is not at rest, or where `still_ours`, which is
+    asked right before the request leaves, says no. What is returned is the address of the operation that was begun, None
+    where there is nothing to wait for.
+    """
+
+    def scale(self, endpoint: str, errand: Scale, *, still_ours: Callable[[], bool]) -> str | None:
+        """Give a deployment so many instances; all else of it stays."""
+
+    def set_autoscale(self, endpoint: str, errand: SetAutoscale, *, still_ours: Callable[[], bool]) -> str | None:
+        """Write an autoscale setting, or take it off."""
+
+    def delete(self, endpoint: str, errand: DeleteDeployment, *, still_ours: Callable[[], bool]) -> str | None:
+        """Delete a deployment; RefusedError where a fresh read shows traffic on it, live or mirrored."""
+
+    def autoscale(self, endpoint: EndpointState) -> Mapping[str, Autoscale]:
+        """The autoscale settings of an endpoint's deployments, by case-folded deployment."""
+
+    def ended(self, operation: str) -> Ended | None:
+        """How an operation ended; None while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

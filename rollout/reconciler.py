@@ -18,6 +18,7 @@ from rollout.analysis.noise import learned
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
+from rollout.lifecycle.errands import errand_answered, under_way
 from rollout.lifecycle.evidence import with_evidence
 from rollout.lifecycle.observing.pair import likely_stable
 from rollout.lifecycle.rollout import Outcome
@@ -25,8 +26,9 @@ from rollout.lifecycle.sentences import explained
 from rollout.lifecycle.splits import overwritable, tag_note
 from rollout.lifecycle.stage import error_budget, minute_of
 from rollout.policy import Policy
-from rollout.ports import Clock, Endpoints, Lease, Probes, Snapshots, Store, StoredCells
-from rollout.world import Alert, EndpointState, Event, Severity, Snapshot, Split, Trial
+from rollout.ports import Clock, Endpoints, Fleet, Lease, Probes, Snapshots, Store, StoredCells
+from rollout.sending import FleetFacts, begun, fleet_facts
+from rollout.world import Alert, EndpointState, Errand, Event, Severity, Snapshot, Split, Trial
 
 #: When a rollout is looked at again if nothing wakes it.
 SAFETY = timedelta(seconds=60)
@@ -37,6 +39,8 @@ SOON = {
     Phase.PROMOTING: timedelta(seconds=5),
 }
 UNCONFIRMED = timedelta(seconds=15)
+#: A rollout with errands under way, or that has ended and puts things back.
+ERRANDS = timedelta(seconds=10)
 #: A split that may be a person's is looked at again after this time.
 FOREIGN = timedelta(seconds=6)
 #: Azure's wish to be called less often is honoured up to here; a roll back waits less.
@@ -95,6 +99,7 @@ class Reconciler:
     judge: Judge = judge
     recorder: Recorder = field(default_factory=Recorder)
     probes: Probes = field(default_factory=NoProbes)
+    fleets: Mapping[str, Fleet] = field(default_factory=dict)
 
     def tick(self, lease: Lease) -> None:
         """Look, decide, save, act. Gives the lease back. Raises only what the store raises."""
@@ -103,9 +108,15 @@ class Reconciler:
         decision = self._decide(rollout, now)
         self._save(lease, rollout, decision)
         after = decision.rollout
+        remaining = (lease.until - now).total_seconds()
+
+        def still_ours() -> bool:
+            return self.clock.monotonic() - started < remaining
+
         if decision.write is not None:
-            remaining = (lease.until - now).total_seconds()
-            after = self._write(lease, after, decision.write, lambda: self.clock.monotonic() - started < remaining)
+            after = self._write(lease, after, decision.write, still_ours)
+        for errand in decision.errands:
+            after = self._send(lease, after, errand, still_ours)
         ended = self.clock.now()
         seen = self.snapshots.latest(after.ref)
         self.probes.follow(after, seen.endpoint if seen else None)
@@ -126,6 +137,7 @@ class Reconciler:
 
     def _facts(self, rollout: Rollout, now: datetime) -> Facts:
         snapshot, trouble = self._snapshot(rollout)
+        fleet = self._fleet_facts(rollout, snapshot)
         stable = (likely_stable(rollout, snapshot) or "").casefold()
         judgement, verdict, exhibit = self._judge(rollout, now)
         deciding, recent = deciding_source(rollout.policy), self._recent(rollout, now)
@@ -142,19 +154,28 @@ class Reconciler:
             ),
             fresh_at=_last_seen(recent[deciding].cells.get(stable, {}), now),
             read_at=recent[deciding].read_at,
-            trouble=trouble or self._trouble(rollout, deciding),
+            trouble=trouble or fleet.trouble or self._trouble(rollout, deciding),
+            autoscale=fleet.autoscale,
+            operations=fleet.operations,
             trial=self.probes.trial(rollout.id),
             blind=self.snapshots.blind(rollout.ref) if rollout.policy.checks.custom else {},
             counted_at=recent["custom"].read_at if "custom" in recent else None,
             per_minute=_per_minute(recent["logs"]) or _per_minute(recent["metrics"]),
         )
 
+    def _fleet_facts(self, rollout: Rollout, snapshot: Snapshot | None) -> FleetFacts:
+        try:
+            return fleet_facts(rollout, snapshot, self.fleets.get(rollout.ref.workspace))
+        except RolloutError as error:
+            self.log.warning("deployments not readable", endpoint=rollout.ref.name, reason=error.message)
+            return FleetFacts(trouble=error.message)
+
     def _trouble(self, rollout: Rollout, deciding: Source) -> str | None:
         told = self.snapshots.trouble(rollout.ref, source=deciding)
         return self.probes.trouble(rollout.id) if told is None and deciding == "probes" else told
 
     def _snapshot(self, rollout: Rollout) -> tuple[Snapshot | None, str | None]:
-        if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
+        if rollout.phase in {Phase.PENDING, Phase.PREPARING} or rollout.owes:
             return self._fresh(rollout)
         if rollout.phase is Phase.ROLLING_BACK or (rollout.foreign and not rollout.foreign.told):
             return self._fresh(rollout, deployments=False)
@@ -273,6 +294,24 @@ class Reconciler:
             return decision.rollout
         return self._answered(lease, rollout, "accepted", None)
 
+    def _send(self, lease: Lease, rollout: Rollout, errand: Errand, still_ours: Callable[[], bool]) -> Rollout:
+        """Begin the errand; the rollout after its answer."""
+        answer = begun(rollout, errand, self.fleets, still_ours=still_ours)
+        if answer.why is not None:
+            self.log.info("errand not begun", endpoint=rollout.ref.name, outcome=answer.outcome, reason=answer.why)
+        now = self.clock.now()
+        after = errand_answered(
+            rollout,
+            errand,
+            outcome=answer.outcome,
+            now=now,
+            why=answer.why,
+            operation=answer.operation,
+            not_before=_left_alone_until(rollout, answer.error, now),
+        )
+        self.store.save(lease, after)
+        return after
+
     def _answered(self, lease: Lease, rollout: Rollout, outcome: Outcome, error: RolloutError | None) -> Rollout:
         if error is not None:
             self.log.info("traffic not written", endpoint=rollout.ref.name, outcome=outcome, reason=error.message)
@@ -299,6 +338,8 @@ def next_look(rollout: Rollout, now: datetime) -> timedelta:
         return last - now
     if rollout.phase in SOON:
         return SOON[rollout.phase]
+    if rollout.owes or under_way(rollout):
+        return ERRANDS
     if rollout.foreign is not None and not rollout.foreign.told:
         return FOREIGN
     return UNCONFIRMED if rollout.writes or rollout.strays else SAFETY

@@ -147,6 +147,50 @@ class Snapshot:
         return known.get(name.casefold()) or next(nameless, None)
 
 
+# --- errands: writes to Azure beside the split ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoscale:
+    """An autoscale setting of Azure Monitor: it scales the one deployment that it targets.
+
+    `id` is the setting's own resource id; `body` is what a write of it sends, as JSON text with sorted keys.
+    """
+
+    id: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Give a deployment so many instances."""
+
+    deployment: str
+    instances: int
+    kind: Literal["scale"] = "scale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetAutoscale:
+    """Write the autoscale setting of a deployment, or take it off (`body` None)."""
+
+    deployment: str
+    setting: str  # its resource id
+    body: str | None
+    kind: Literal["autoscale"] = "autoscale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteDeployment:
+    """Delete a deployment without traffic, mirrored or live."""
+
+    deployment: str
+    kind: Literal["delete"] = "delete"
+
+
+Errand = Scale | SetAutoscale | DeleteDeployment
+
+
 #: Which part of a policy a trial is made for.
 TrialOf = Literal["probes", "smoke_test"]
 

@@ -22,6 +22,8 @@ from rollout.azure.cloud import NO_RETRIES
 from rollout.errors import SettingsError
 
 Json = Mapping[str, Any]
+#: The newest version of Azure Monitor's autoscale settings.
+AUTOSCALE_VERSION = "2022-10-01"
 
 
 class WorkspaceResources:
@@ -30,6 +32,8 @@ class WorkspaceResources:
     def __init__(self, client: Any, *, resource_group: str, workspace: str) -> None:
         self._client = client
         self._where = {"resource_group_name": resource_group, "workspace_name": workspace}
+        group = f"/subscriptions/{client.subscription_id}/resourceGroups/{resource_group}"
+        self._autoscale = f"{group}/providers/Microsoft.Insights/autoscalesettings"
         try:
             self._endpoints = client.online_endpoints._online_operation
             self._deployments = client.online_deployments._online_deployment
@@ -104,6 +108,30 @@ class WorkspaceResources:
     def token(self, name: str) -> Any:
         """A token of an endpoint that opens with its own tokens: `accessToken`, and times in seconds since 1970."""
         return _plain(self._endpoints.get_token(endpoint_name=name, **self._where))
+
+    def autoscale_settings(self) -> Iterator[Any]:
+        """The autoscale settings of the workspace's resource group, which are Azure Monitor's."""
+        address: str | None = f"{self._autoscale}?api-version={AUTOSCALE_VERSION}"
+        while address:
+            page = self._asked("GET", address)
+            yield from page.get("value") or ()
+            address = page.get("nextLink")
+
+    def put_autoscale(self, setting: str, body: Json) -> None:
+        """Write an autoscale setting (its resource id); done when this returns."""
+        self._asked("PUT", f"{setting}?api-version={AUTOSCALE_VERSION}", body=dict(body))
+
+    def delete_autoscale(self, setting: str) -> None:
+        """Take an autoscale setting off; nothing where there is none."""
+        self._asked("DELETE", f"{setting}?api-version={AUTOSCALE_VERSION}")
+
+    def _asked(self, method: str, address: str, *, body: Json | None = None) -> Any:
+        if address.startswith("/"):
+            address = f"{self._endpoints._config.base_url.rstrip('/')}{address}"
+        request = HttpRequest(method, address, json=body) if body is not None else HttpRequest(method, address)
+        response = self._endpoints._client.send_request(request, **NO_RETRIES)
+        response.raise_for_status()
+        return response.json() if response.content else {}
 
     def operation(self, address: str) -> Any:
         """The state of a long-running operation; its address is signed and used as it came."""

@@ -15,9 +15,10 @@ from rollout.azure.azure_ml import ml_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.endpoints import AzureEndpoints
+from rollout.azure.fleet import AzureFleet
 from rollout.azure.keys import EndpointKeys
 from rollout.errors import SettingsError
-from rollout.ports import Clock, Endpoints, Logs, Scoring, Telemetry
+from rollout.ports import Clock, Endpoints, Fleet, Logs, Scoring, Telemetry
 from rollout.settings import Credential, Workspace
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 class Azure:
     """An open connection. `close` it before another cloud is connected to.
 
-    `endpoints` and `scoring` by the name of the workspace in the settings; `logs` by the id of the log workspace; `metrics` by
-    subscription and region, for the workspaces whose settings ask for metrics.
+    `endpoints`, `fleets` and `scoring` by the name of the workspace in the settings; `logs` by the id of the log workspace;
+    `metrics` by subscription and region, for the workspaces whose settings ask for metrics.
     """
 
     def __init__(self, cloud: Cloud, closing: ExitStack) -> None:
         self.cloud = cloud
         self.endpoints: Mapping[str, Endpoints] = {}
+        self.fleets: Mapping[str, Fleet] = {}
         self.logs: Mapping[str, Logs] = {}
         self.metrics: Mapping[tuple[str, str], Telemetry] = {}
         self.scoring: Mapping[str, Scoring] = {}
@@ -63,6 +65,7 @@ def connect(
         undo.callback(_closer(identity))
         azure = Azure(cloud, undo)
         azure.endpoints = _endpoints(cloud, identity, workspaces, undo)
+        azure.fleets = _fleets(cloud, identity, workspaces, undo)
         azure.scoring = _scoring(cloud, identity, workspaces, clock, undo)
         azure.logs = _logs(cloud, identity, workspaces, _calls(clock, chance), undo)
         azure.metrics = _metrics(cloud, identity, workspaces, _calls(clock, chance), undo)
@@ -104,6 +107,17 @@ def _endpoints(
         endpoints = endpoints_of(cloud, identity, workspace, name=name)
         undo.callback(endpoints.close)
         found[name] = endpoints
+    return found
+
+
+def _fleets(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], undo: ExitStack
+) -> Mapping[str, Fleet]:
+    found: dict[str, Fleet] = {}
+    for name, workspace in workspaces.items():
+        fleet = AzureFleet(_resources_of(cloud, identity, workspace), workspace=name)
+        undo.callback(fleet.close)
+        found[name] = fleet
     return found
 
 

@@ -90,6 +90,17 @@ def with_split(item: Any, split: Split, *, note: str | None) -> dict[str, Any]:
     return sent
 
 
+def with_instances(item: Any, instances: int) -> dict[str, Any]:
+    """The body of the PUT that gives this deployment so many instances, and changes nothing else. Raises Malformed."""
+    body = _mapping(item, "the deployment")
+    sent = _without(body, _READ_ONLY)
+    sent["properties"] = _without(_mapping(body.get("properties"), "properties"), _READ_ONLY_PROPERTIES)
+    sent["sku"] = {"name": "Default", **_optional_mapping(body.get("sku")), "capacity": instances}
+    if body.get("identity") is not None:
+        sent["identity"] = _identity(_mapping(body["identity"], "identity"))
+    return sent
+
+
 def _without(values: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The values but for these names, and but for nulls, which say nothing in a PUT."""
     return {name: value for name, value in values.items() if name not in names and value is not None}

@@ -180,6 +180,7 @@ class _Builder:
             recipients=whom,
             log=self._log,
             probes=self._prober,
+            fleets=self._azure.fleets,
         )
         return Dispatcher(
             store=self._store,

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from rollout.lifecycle import guards, moves
 from rollout.lifecycle.commands import carry_out
+from rollout.lifecycle.errands import due_errands, lost_answers, operations_over, with_intents
 from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.judged import judged
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
@@ -17,6 +18,7 @@ from rollout.lifecycle.own_checks import guard_blind
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.prepare import NotYet, Ready, check_start
 from rollout.lifecycle.rollout import Outcome, Rollout
+from rollout.lifecycle.settling import settle
 from rollout.lifecycle.splits import due_write, wanted_traffic, with_write
 from rollout.lifecycle.story import Story
 from rollout.lifecycle.tried import check_trial
@@ -45,11 +47,22 @@ def new_rollout(
 
 
 def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
-    """Decide what this tick does. The decision is saved whole before `write` is sent."""
-    story = Story(_write_ended(rollout, now), now)
+    """Decide what this tick does. The decision is saved whole before `write` and `errands` are sent."""
+    story = Story(lost_answers(_write_ended(rollout, now), now), now)
+    operations_over(story, facts)
+    if rollout.owes:
+        return _settle(story, facts)
     if story.rollout.phase is Phase.PENDING:
         story.move(Phase.PREPARING, f"Checking {rollout.ref.name}, its deployments and its data.")
     return _observe(story, facts, rollout) if rollout.observes else _act(story, facts, rollout)
+
+
+def _settle(story: Story, facts: Facts) -> Decision:
+    """A tick of a rollout that has ended and still owes something."""
+    for command in facts.commands:
+        carry_out(story, command, facts)
+    settle(story, facts)
+    return _decided(story, facts, write=None)
 
 
 def _observe(story: Story, facts: Facts, before: Rollout) -> Decision:
@@ -89,11 +102,14 @@ def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
 
 
 def _decided(story: Story, facts: Facts, *, write: Split | None) -> Decision:
+    errands = due_errands(story.rollout, story.errands, story.now)
+    story.rollout = with_intents(story.rollout, errands, story.now)
     return Decision(
         rollout=story.rollout,
         events=tuple(story.events),
         results=tuple(story.results),
         write=write,
+        errands=errands,
         judged=facts.verdict is not None,
         exhibit=facts.exhibit if story.rollout.judgement is facts.judgement else None,
     )

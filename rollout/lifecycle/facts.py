@@ -10,7 +10,7 @@ from datetime import datetime
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Command, CommandResult, Event, Snapshot, Split, Trial
+from rollout.world import Autoscale, Command, CommandResult, Errand, Event, Snapshot, Split, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,9 @@ class Facts:
     when that source was last read; `trouble` says why data cannot be read, where the source said so, `blind` why checks of
     the policy's own cannot, by name; `counted_at` is when these were last read. `per_minute` is the endpoint's traffic in
     requests per minute. `trial` is how the policy's sample requests were answered, None while that is not known.
+
+    `autoscale` are the endpoint's autoscale settings by case-folded deployment, None where they were not read; `operations`
+    tells of those errands' operations that are over why they failed, None: they did not.
     """
 
     snapshot: Snapshot | None = None
@@ -37,11 +40,13 @@ class Facts:
     counted_at: datetime | None = None
     per_minute: float | None = None
     trial: Trial | None = None
+    autoscale: Mapping[str, Autoscale] | None = None
+    operations: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What one tick decides: saved in one transaction, and only then is `write` sent to Azure.
+    """What one tick decides: saved in one transaction, and only then are `write` and `errands` sent to Azure.
 
     `judged` says that a verdict was given in this tick: its events are explained by it. `exhibit` is what the judge was
     shown, where the rollout holds its judgement now.
@@ -51,9 +56,10 @@ class Decision:
     events: tuple[Event, ...] = ()
     results: tuple[CommandResult, ...] = ()
     write: Split | None = None
+    errands: tuple[Errand, ...] = ()
     judged: bool = False
     exhibit: Exhibit | None = None
 
     def __post_init__(self) -> None:
-        if self.write is not None and self.rollout.observes:
+        if (self.write is not None or self.errands) and self.rollout.observes:
             raise AssertionError("a rollout that only observes writes nothing")

@@ -11,7 +11,7 @@ from typing import Literal
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.phases import Phase
 from rollout.policy import Policy
-from rollout.world import EndpointRef, Pin, Split
+from rollout.world import Autoscale, EndpointRef, Errand, Pin, Split
 
 Outcome = Literal["accepted", "conflict", "unknown", "refused"]
 
@@ -31,6 +31,41 @@ class Write:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     not_before: datetime | None = None
+
+
+#: What became of an errand: the first three as of a split; `accepted` runs as an operation until it is `done` or `failed`.
+ErrandOutcome = Literal["accepted", "conflict", "unknown", "refused", "done", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """An errand that we asked Azure for, written down before it is sent; one for each kind and deployment, the newest.
+
+    `ended_at` is when Azure answered the request, and later when its operation was seen to be over; `operation` is where
+    Azure tells how that stands; `why` is Azure's sentence where it said no, or where the operation failed.
+    """
+
+    errand: Errand
+    begun_at: datetime
+    ended_at: datetime | None = None
+    outcome: ErrandOutcome | None = None
+    why: str | None = None
+    operation: str | None = None
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """How a deployment was before the rollout changed its size, saved with the first intent to do so.
+
+    `instances` None: they are not changed. `ours` is the autoscale setting as the rollout wrote it, None where it was
+    left alone; `autoscale` is what there was before, None: none.
+    """
+
+    deployment: str
+    instances: int | None = None
+    autoscale: Autoscale | None = None
+    ours: Autoscale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +124,10 @@ class Rollout:
     replaceable: Split | None = None  # a person's split that `resume --restore` allowed to write over
     pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, as judged
 
+    # the deployments
+    errands: tuple[Intent, ...] = ()  # writes beside the split; the newest last
+    originals: tuple[Original, ...] = ()  # what must be put back when the rollout has ended
+
     # the step
     started_at: datetime | None = None  # first confirmed split with candidate traffic
     judged_from: datetime | None = None  # what came before is no evidence: the start, or a fresh one
@@ -133,6 +172,11 @@ class Rollout:
     def ended(self) -> bool:
         """Nothing changes any more."""
         return self.phase.ended
+
+    @property
+    def owes(self) -> bool:
+        """It has ended, and something is left to do: it is ticked until that is done, and its endpoint is not free."""
+        return self.ended and bool(self.originals)
 
     @property
     def observes(self) -> bool:

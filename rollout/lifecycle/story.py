@@ -11,7 +11,7 @@ from typing import Any
 from rollout.lifecycle import sentences
 from rollout.lifecycle.phases import TRANSITIONS, WRITES_NOTHING, Phase
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Command, CommandResult, Event, Severity
+from rollout.world import Command, CommandResult, Errand, Event, Severity
 
 #: Phases whose time counts towards the deadline; waiting counts too, unless it is for a person.
 ACTIVE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING})
@@ -25,10 +25,15 @@ class Story:
         self.now = now
         self.events: list[Event] = []
         self.results: list[CommandResult] = []
+        self.errands: list[Errand] = []
 
     def set(self, **changes: Any) -> None:
         """Change what nobody needs to be told."""
         self.rollout = replace(self.rollout, **changes)
+
+    def want(self, errand: Errand) -> None:
+        """Ask Azure for this, unless it was asked and the answer is still to come (see `errands.due_errands`)."""
+        self.errands.append(errand)
 
     def tell(
         self, kind: str, sentence: str, severity: Severity | None = None, details: Mapping[str, object] | None = None

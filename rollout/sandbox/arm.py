@@ -11,6 +11,7 @@ from aiohttp import web
 
 from rollout.sandbox import bodies, rules
 from rollout.sandbox.arm_assets import Assets
+from rollout.sandbox.arm_autoscale import AutoscaleFace
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.gate import PROVIDER, SUBSCRIPTION, WORKSPACE, Answer, Call, Gate, Handler, Method, page
 from rollout.sandbox.resources import Endpoint, Operation, Status
@@ -55,6 +56,7 @@ class Arm:
             *(self._gate.route(method, path, handler) for method, path, handler in table),
             *(web.get(path, self._gate.guarded(handler, "polls")) for path, handler in polls),
             *Assets(cloud=self._cloud, gate=self._gate).routes(),
+            *AutoscaleFace(cloud=self._cloud, gate=self._gate).routes(),
             web.route("*", SUBSCRIPTION + "/{rest:.*}", self._gate.guarded(_nothing_there, "reads")),
         ]
 

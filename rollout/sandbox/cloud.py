@@ -19,6 +19,7 @@ from typing import Any
 
 from rollout.sandbox import limits, rules, wishes
 from rollout.sandbox.assets import Assets
+from rollout.sandbox.autoscale import AutoscaleSettings
 from rollout.sandbox.faults import Faults
 from rollout.sandbox.keys import EndpointToken, random_key, random_token
 from rollout.sandbox.operations import Operations, forget_oldest
@@ -67,6 +68,7 @@ class Cloud:
         self.timings = timings or Timings()
         self.identity = identity or Identity()
         self.assets = Assets(self.identity)
+        self.autoscale = AutoscaleSettings()
         self.taken: set[str] = set()  # endpoints of other workspaces of the region, case-folded
         self.clusters: set[str] = {CLUSTER}
         self.readers: frozenset[str] = frozenset()  # client ids that have no role beyond Reader, case-folded

@@ -142,7 +142,7 @@ class Rollouts:
         exhibit: Exhibit | None = None,
     ) -> None:
         """State, history, exhibit, lessons, outbox and answered commands in one durable transaction."""
-        values = {"doc": codec.dump_rollout(rollout), "phase": str(rollout.phase), "active": not rollout.ended}
+        values = {"doc": codec.dump_rollout(rollout), "phase": str(rollout.phase), "active": _is_active(rollout)}
         with self._database.writing() as connection:
             _change(connection, lease, values)
             _write_events(connection, rollout.id, events)
@@ -171,7 +171,7 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
         "workspace": rollout.ref.workspace,
         "endpoint": rollout.ref.name,
         "phase": str(rollout.phase),
-        "active": not rollout.ended,
+        "active": _is_active(rollout),
         "created_at": rollout.created_at,
         "doc": codec.dump_rollout(rollout),
         "due_at": rollout.created_at,
@@ -191,6 +191,11 @@ def _start_of(rollout: Rollout, key: str) -> Start:
         at=rollout.created_at,
         rollout_id=rollout.id,
     )
+
+
+def _is_active(rollout: Rollout) -> bool:
+    """It is ticked, and its endpoint is taken: until it has ended and has put everything back."""
+    return not rollout.ended or rollout.owes
 
 
 def _write_events(connection: Connection, rollout_id: str, events: Sequence[Event]) -> None:

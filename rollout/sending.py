@@ -1,0 +1,94 @@
+"""Errands on their way to Azure: begun after they were saved, and looked up until their operations are over.
+
+The rule: every answer becomes an outcome, so that a tick goes on whatever one errand meets; nothing is waited for. A
+rollout that only observes never comes here with an errand, and would be refused.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
+from rollout.lifecycle import Rollout
+from rollout.lifecycle.rollout import ErrandOutcome
+from rollout.ports import Fleet
+from rollout.world import Autoscale, DeleteDeployment, Errand, Scale, SetAutoscale, Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What Azure answered to an errand."""
+
+    outcome: ErrandOutcome
+    operation: str | None = None
+    error: RolloutError | None = None
+
+    @property
+    def why(self) -> str | None:
+        """The reason, where it was not begun."""
+        return self.error.message if self.error else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetFacts:
+    """What a tick has to know of the deployments beyond the snapshot (see `Facts`)."""
+
+    autoscale: Mapping[str, Autoscale] | None = None
+    operations: Mapping[str, str | None] = field(default_factory=dict)
+    trouble: str | None = None
+
+
+def begun(rollout: Rollout, errand: Errand, fleets: Mapping[str, Fleet], *, still_ours: Callable[[], bool]) -> Begun:
+    """Begin an errand; how Azure took it."""
+    try:
+        operation = _send(_fleet_of(rollout, fleets), rollout.ref.name, errand, still_ours)
+    except ConflictError as error:
+        return Begun(outcome="conflict", error=error)
+    except UnavailableError as error:
+        return Begun(outcome="unknown", error=error)
+    except RefusedError as error:
+        return Begun(outcome="refused", error=error)
+    return Begun(outcome="accepted" if operation else "done", operation=operation)
+
+
+def fleet_facts(rollout: Rollout, snapshot: Snapshot | None, fleet: Fleet | None) -> FleetFacts:
+    """Look at what the rollout has to know. Raises what the port raises."""
+    if fleet is None or rollout.observes:
+        return FleetFacts()
+    endpoint = snapshot.endpoint if snapshot else None
+    return FleetFacts(
+        autoscale=fleet.autoscale(endpoint) if endpoint and _asks_for_autoscale(rollout) else None,
+        operations=_operations(rollout, fleet),
+    )
+
+
+def _asks_for_autoscale(rollout: Rollout) -> bool:
+    return rollout.owes
+
+
+def _operations(rollout: Rollout, fleet: Fleet) -> Mapping[str, str | None]:
+    found: dict[str, str | None] = {}
+    for intent in rollout.errands:
+        if intent.outcome == "accepted" and intent.operation:
+            ended = fleet.ended(intent.operation)
+            if ended is not None:
+                found[intent.operation] = ended.why
+    return found
+
+
+def _fleet_of(rollout: Rollout, fleets: Mapping[str, Fleet]) -> Fleet:
+    workspace = rollout.ref.workspace
+    if rollout.observes:
+        raise RefusedError(f"the rollout of {rollout.ref.name} only observes: nothing is written")
+    if workspace not in fleets:
+        raise RefusedError(f"workspace {workspace} is not in the settings any more: add it, and restart the daemon")
+    return fleets[workspace]
+
+
+def _send(fleet: Fleet, endpoint: str, errand: Errand, still_ours: Callable[[], bool]) -> str | None:
+    match errand:
+        case Scale():
+            return fleet.scale(endpoint, errand, still_ours=still_ours)
+        case SetAutoscale():
+            return fleet.set_autoscale(endpoint, errand, still_ours=still_ours)
+        case DeleteDeployment():
+            return fleet.delete(endpoint, errand, still_ours=still_ours)
