@@ -16,6 +16,7 @@ from rollout.analysis.checks import deciding_source, sources_of
 from rollout.analysis.exhibits import Exhibit, Recorder
 from rollout.analysis.noise import learned
 from rollout.analysis.verdict import Judgement, Series, Source, Stage, Verdict, begin, judge
+from rollout.analysis.watch import SEEN_BEFORE, watch
 from rollout.errors import ConflictError, RefusedError, RolloutError, ThrottledError, UnavailableError
 from rollout.lifecycle import Decision, Facts, Phase, Rollout, advance, refused, stage_of, written
 from rollout.lifecycle.errands import errand_answered, under_way
@@ -24,7 +25,7 @@ from rollout.lifecycle.observing.pair import likely_stable
 from rollout.lifecycle.rollout import Outcome
 from rollout.lifecycle.sentences import explained
 from rollout.lifecycle.splits import overwritable, tag_note
-from rollout.lifecycle.stage import error_budget, minute_of
+from rollout.lifecycle.stage import error_budget, minute_of, next_minute
 from rollout.policy import Policy
 from rollout.ports import Clock, Endpoints, Fleet, Lease, Probes, Snapshots, Store, StoredCells
 from rollout.sending import FleetFacts, begun, fleet_facts
@@ -195,24 +196,37 @@ class Reconciler:
         return {source: self.store.cells(source, rollout.ref, start=end - HISTORY, end=end) for source in sources}
 
     def _judge(self, rollout: Rollout, now: datetime) -> tuple[Judgement | None, Verdict | None, Exhibit | None]:
+        if rollout.phase is Phase.GUARDING:
+            return None, self._watch(rollout, now), None
         stage = stage_of(rollout, now)
         if stage is None or rollout.phase in NEVER_JUDGED:
             return None, None, None
-        series = [self._series(source, rollout, stage, now) for source in sources_of(rollout.policy)]
+        start = stage.started - HISTORY
+        series = [self._series(source, rollout, start, now) for source in sources_of(rollout.policy)]
         before = rollout.judgement or self._begin(rollout, series)
         begun = before if rollout.judgement is None else None
         exhibit = self.recorder.exhibit(rollout.id, at=now, stage=stage, series=series, begun=begun)
         after, verdict = self.judge(before, policy=rollout.policy, stage=stage, series=series, now=minute_of(now))
         return after, verdict, exhibit
 
+    def _watch(self, rollout: Rollout, now: datetime) -> Verdict:
+        """After the promotion: the last minutes alone, of the candidate alone."""
+        minute = minute_of(now)
+        series = [
+            self._series(source, rollout, minute - SEEN_BEFORE, now, history=0) for source in sources_of(rollout.policy)
+        ]
+        since = next_minute(rollout.step_since or rollout.phase_since)
+        return watch(rollout.policy, series=series, since=since, usual=rollout.usual, now=minute)
+
     def _begin(self, rollout: Rollout, series: Sequence[Series]) -> Judgement:
         """With the noise that this endpoint has shown before."""
         taus = learned(rollout.policy, self.store.noise(rollout.ref), series)
         return begin(rollout.policy, alpha=error_budget(rollout), taus=taus)
 
-    def _series(self, source: Source, rollout: Rollout, stage: Stage, now: datetime) -> Series:
+    def _series(self, source: Source, rollout: Rollout, start: int, now: datetime, *, history: int = HISTORY) -> Series:
+        """The cells since `start`, of which the first `history` minutes are stable's to compare with."""
         stable, candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()
-        stored = self.store.cells(source, rollout.ref, start=stage.started - HISTORY, end=minute_of(now) + 1)
+        stored = self.store.cells(source, rollout.ref, start=start, end=minute_of(now) + 1)
         baseline = stored.cells.get(stable, {})
         return Series(
             source=source,
@@ -221,7 +235,7 @@ class Reconciler:
             closed_before=stored.closed_before,
             steady=_steady(stored, stable, candidate),
             read_at=minute_of(stored.read_at) if stored.read_at else 0,
-            history={minute: cell for minute, cell in baseline.items() if minute < stage.started},
+            history={minute: cell for minute, cell in baseline.items() if minute < start + history},
             failed_pairs=self.probes.failed_pairs(rollout.id) if source == "probes" else 0,
         )
 

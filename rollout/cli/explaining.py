@@ -25,6 +25,7 @@ MOMENTS: Mapping[str, tuple[str, str, str]] = {
     "rolling_back": ("↩", "bad", "the roll back began"),
     "rolled_back": ("↩", "bad", "all traffic was back on stable"),
     "promoting": ("▶", "good", "the last traffic moved to the candidate"),
+    "guarding": ("✔", "good", "promoted; stable was kept, to take the traffic back"),
     "succeeded": ("✔", "good", "promoted"),
     "halted": ("✖", "bad", "halted"),
     "aborted": ("■", "warn", "ended"),

@@ -37,6 +37,7 @@ PHASES: Mapping[str, tuple[str, str, str]] = {
     "rolling_back": ("↩", "bad", "Rolling back"),
     "rolled_back": ("↩", "bad", "Rolled back"),
     "promoting": ("▶", "good", "Promoting"),
+    "guarding": ("✔", "good", "Guarding"),
     "succeeded": ("✔", "good", "Promoted"),
     "halted": ("✖", "bad", "Halted"),
     "aborted": ("■", "warn", "Aborted"),

@@ -11,6 +11,7 @@ from rollout.lifecycle import guards, moves
 from rollout.lifecycle.commands import carry_out
 from rollout.lifecycle.errands import due_errands, lost_answers, operations_over, with_intents
 from rollout.lifecycle.facts import Decision, Facts
+from rollout.lifecycle.guarding import guard
 from rollout.lifecycle.judged import judged
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
 from rollout.lifecycle.observing.follow import begin, follow
@@ -84,6 +85,7 @@ def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
     guards.guard_endpoint(story, facts)
     guards.guard_deployments(story, facts)
     judged(story, facts, rollout)
+    guard(story, facts, rollout)
     if wanted_traffic(story.rollout) != wanted_traffic(rollout):
         story.set(wanted_since=now)  # before the guards: what is wanted from now on is not late yet
     guard_blind(story, facts)
@@ -110,7 +112,7 @@ def _decided(story: Story, facts: Facts, *, write: Split | None) -> Decision:
         results=tuple(story.results),
         write=write,
         errands=errands,
-        judged=facts.verdict is not None,
+        judged=facts.verdict is not None and facts.judgement is not None,
         exhibit=facts.exhibit if story.rollout.judgement is facts.judgement else None,
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from rollout.lifecycle import moves
+from rollout.lifecycle import guarding, moves
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.guards import stable_cannot_serve, void_evidence
 from rollout.lifecycle.observing.follow import end_by_person
@@ -151,6 +151,11 @@ def _and(names: tuple[str, ...]) -> str:
 
 def _promote(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
+    if rollout.phase is Phase.GUARDING:
+        if rollout.fail_stands:
+            _require_reason(command, "the candidate has failed")
+        guarding.end_by_person(story, _who(command))
+        return
     _require(
         rollout.phase in PROMOTABLE,
         f"There is no step to promote; {_stands(rollout)}",

@@ -30,7 +30,7 @@ FORGOTTEN = (
     "holds the verdicts that changed something."
 )
 _PHASES = frozenset(phase.value for phase in Phase)
-_ENDS = frozenset({"rolling_back", "rolled_back", "promoting", "succeeded", "halted", "aborted"})
+_ENDS = frozenset({"rolling_back", "rolled_back", "promoting", "guarding", "succeeded", "halted", "aborted"})
 #: Events that tell what became of the traffic.
 _TOLD = _ENDS | {"retreated", "paused", "split", "observed"} | {f"would_{act}" for act in get_args(Act)}
 _VERDICT, _STAGE = TypeAdapter(Verdict), TypeAdapter(Stage)

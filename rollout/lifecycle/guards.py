@@ -83,7 +83,8 @@ def back_to_stable(story: Story, facts: Facts, cause: str, sentence: str) -> Non
 def guard_endpoint(story: Story, facts: Facts) -> None:
     """An endpoint that was deleted ends its rollout."""
     rollout = story.rollout
-    if rollout.phase in _LIVE and facts.snapshot is not None and facts.snapshot.endpoint is None:
+    live = rollout.phase in _LIVE or rollout.phase is Phase.GUARDING
+    if live and facts.snapshot is not None and facts.snapshot.endpoint is None:
         story.move(
             Phase.ABORTED,
             f"Aborted: endpoint {rollout.ref.name} does not exist any more.",

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rollout.lifecycle import moves, sentences
 from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.guarding import begin_guarding, end_by_hand
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.splits import (
     FOREIGN_SETTLES,
@@ -21,7 +22,7 @@ from rollout.lifecycle.splits import (
 from rollout.lifecycle.story import Story
 from rollout.world import EndpointState, Severity, Snapshot
 
-_WATCHED = (HOLDS_TRAFFIC | {Phase.PAUSED}) - {Phase.ROLLING_BACK}
+_WATCHED = (HOLDS_TRAFFIC | {Phase.PAUSED, Phase.GUARDING}) - {Phase.ROLLING_BACK}
 
 
 def observe(story: Story, facts: Facts) -> None:
@@ -105,12 +106,15 @@ def promoted_already(story: Story) -> None:
 def _promoted(story: Story) -> None:
     rollout = story.rollout
     at = rollout.confirmed_at or story.now
-    story.move(
-        Phase.SUCCEEDED,
+    told = (
         f"Promoted: {rollout.ref.name} is on {rollout.candidate} 100 % since {sentences.clock(at)}, "
-        f"{sentences.minutes(at - rollout.created_at)} after the start; {rollout.stable} is kept without traffic.",
-        severity=Severity.NOTICE,
+        f"{sentences.minutes(at - rollout.created_at)} after the start"
     )
+    if rollout.policy.after.keep_stable is not None:
+        begin_guarding(story, told, rollout.policy.after.keep_stable)
+        return
+    told = f"{told}; {rollout.stable} is kept without traffic."
+    story.move(Phase.SUCCEEDED, told, severity=Severity.NOTICE)
     story.explain()
 
 
@@ -130,6 +134,9 @@ def _drifted(story: Story, endpoint: EndpointState) -> None:
             share=0,
             confirmed=endpoint.traffic,
         )
+        return
+    if rollout.phase is Phase.GUARDING:
+        end_by_hand(story, f"the traffic of {rollout.ref.name} was changed{by} to {endpoint.traffic}", endpoint.traffic)
         return
     moves.pause(
         story,

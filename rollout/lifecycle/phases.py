@@ -18,6 +18,7 @@ class Phase(StrEnum):
     ROLLING_BACK = "rolling_back"  # all traffic is on its way back to stable
     ROLLED_BACK = "rolled_back"  # all traffic is back on stable, confirmed by Azure
     PROMOTING = "promoting"  # the last traffic is on its way to the candidate
+    GUARDING = "guarding"  # the candidate holds all traffic; stable is kept, and takes it back if the candidate fails
     SUCCEEDED = "succeeded"  # the candidate holds all traffic, confirmed by Azure
     HALTED = "halted"  # stable cannot serve: traffic left alone, a person paged
     ABORTED = "aborted"  # ended by a person, or never started
@@ -44,7 +45,8 @@ TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},
     Phase.PAUSED: (_ANY_TIME - {Phase.PAUSED}) | {Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.ROLLING_BACK: frozenset({Phase.ROLLED_BACK, Phase.HALTED, Phase.ABORTED}),
-    Phase.PROMOTING: _ANY_TIME | {Phase.SUCCEEDED},
+    Phase.PROMOTING: _ANY_TIME | {Phase.GUARDING, Phase.SUCCEEDED},
+    Phase.GUARDING: frozenset({Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED, Phase.SUCCEEDED}),
     Phase.ROLLED_BACK: frozenset(),
     Phase.SUCCEEDED: frozenset(),
     Phase.HALTED: frozenset(),

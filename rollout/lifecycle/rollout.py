@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from rollout.analysis.verdict import Judgement, Verdict
+from rollout.analysis.watch import Usual
 from rollout.lifecycle.phases import Phase
 from rollout.policy import Policy
 from rollout.world import Autoscale, EndpointRef, Errand, Pin, Split
@@ -150,6 +151,10 @@ class Rollout:
     blind: tuple[str, ...] = ()  # the policy's own checks of which people were told that they cannot be read
     active: timedelta = timedelta()  # time before `active_since` that counts towards the deadline
     active_since: datetime | None = None
+
+    # after the promotion, where the policy keeps stable to take the traffic back
+    guarded_until: datetime | None = None
+    usual: tuple[Usual, ...] = ()  # how often requests were bad before it
 
     # the end
     ending: Phase | None = None  # where a roll back leads: rolled_back, or aborted where a person asked for it

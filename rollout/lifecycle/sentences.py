@@ -70,7 +70,9 @@ def rolled_back(rollout: Rollout) -> str:
 
 
 def _says_more(verdict: Verdict | None, finding: Finding) -> bool:
-    """Not the counts of a check are why it failed: probes in a row, or all that it has harmed."""
+    """Not the counts of a check are why it failed: probes in a row, all that it has harmed, or no stable beside it."""
+    if not finding.baseline.n:
+        return True
     reason = verdict.reason if verdict else None
     return reason is Reason.HARM or (reason is Reason.HARD_GUARD and finding.source == "probes")
 
@@ -139,6 +141,7 @@ _NEXTS = {
     Phase.ROLLING_BACK: "Wait for the message that Azure has confirmed it; if none comes in a minute, you are paged.",
     Phase.ROLLED_BACK: "Nothing to do for the traffic. Mend the candidate, then start a new rollout.",
     Phase.PROMOTING: "Nothing to do: the last traffic is on its way.",
+    Phase.GUARDING: "Nothing to do: the old stable is kept, and takes the traffic back by itself if the candidate fails.",
     Phase.SUCCEEDED: "Nothing to do. Delete the old stable deployment when you no longer want it to fall back on.",
     Phase.OBSERVING: "What becomes of the traffic is up to people: Rollout only observes it.",
     Phase.OBSERVED: "Nothing to do for Rollout: it has written nothing.",

@@ -74,8 +74,8 @@ class Eta:
 
 def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
     """Wall-clock estimates: each step takes the write, its bake and the data lag; an approval's time is unknown."""
-    if rollout.ended or rollout.phase is Phase.PAUSED:
-        return Eta()
+    if rollout.ended or rollout.phase in {Phase.PAUSED, Phase.GUARDING}:
+        return Eta(done_at=None if rollout.fail_stands or rollout.ended else rollout.guarded_until)
     if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
         done = now + WRITE_TAKES
         return Eta(next_decision_at=done, done_at=done)

@@ -20,7 +20,8 @@ like its file and is equal when read back):
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
 - `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
-- `deadline`: timedelta of active time; `after`: "keep"; `alerts`: names of channels; `runbook`: address or None
+- `deadline`: timedelta of active time; `after`: `After(keep_stable: timedelta | None, then: "keep")`, None = stable is not
+  kept to take the traffic back; `alerts`: names of channels; `runbook`: address or None
 - `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
   the first of these that is in `evidence` decides promotion
 
@@ -60,6 +61,7 @@ from rollout.documents.units import (
     format_percent,
     show,
 )
+from rollout.policy.after import KEEP, After
 from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
@@ -187,7 +189,7 @@ class Common(Model):
         default=300, ge=1, le=10_000_000, description="Requests that the candidate must have answered in each step"
     )
     when: When = Field(default=When.model_construct(), description="What follows from what is seen")
-    after: Literal["keep"] = Field(default="keep", description="What becomes of the old stable")
+    after: After = Field(default=KEEP, description="What becomes of the old stable")
     alerts: tuple[Name, ...] = Field(
         default=(), max_length=20, description="Channels named in the settings", examples=[["team-ml"]]
     )

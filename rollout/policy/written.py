@@ -60,9 +60,8 @@ LATER: Mapping[str, str] = {
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
     "when.regression=alert": "an alert without an action; write pause or rollback",
     "windows": "allowed times and freezes; take it out, and start at a time that suits",
-    "after={}": "retiring the old stable; write `after: keep`",
-    "after=scale_to_1": "retiring the old stable; write `after: keep`",
-    "after=delete": "retiring the old stable; write `after: keep`",
+    "after.then=scale_to_1": "retiring the old stable; write `keep`",
+    "after.then=delete": "retiring the old stable; write `keep`",
 }
 
 

@@ -27,7 +27,17 @@ AT_ONCE = 24
 LOOK_EVERY, FOLLOWED_FOR = 0.25, 300.0
 MINUTE = timedelta(minutes=1)
 SOURCE = "probes"
-_PROBED = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED, Phase.PROMOTING, Phase.OBSERVING})
+_PROBED = frozenset(
+    {
+        Phase.PROGRESSING,
+        Phase.RETREATED,
+        Phase.WAITING,
+        Phase.PAUSED,
+        Phase.PROMOTING,
+        Phase.GUARDING,
+        Phase.OBSERVING,
+    }
+)
 
 
 class Prober:

@@ -45,6 +45,7 @@ class PolicyFile:
 
 #: Until a rollout has moved traffic, an end is no roll back.
 _OUTCOMES: Mapping[Phase, str] = {
+    Phase.GUARDING: "promoted",
     Phase.SUCCEEDED: "promoted",
     Phase.ROLLED_BACK: "rolled_back",
     Phase.PAUSED: "needs_person",
@@ -122,7 +123,7 @@ def _current(rollout: Rollout) -> Verdict | None:
 
 def _steps(rollout: Rollout) -> list[Json]:
     steps = rollout.policy.steps
-    done = len(steps) if rollout.phase is Phase.SUCCEEDED else rollout.step
+    done = len(steps) if rollout.phase in {Phase.GUARDING, Phase.SUCCEEDED} else rollout.step
     current = rollout.started_at is not None or rollout.share > 0
     return [
         {

@@ -335,6 +335,15 @@ def observing(one: Policy | None = None, **traffic: int) -> Life:
     return life
 
 
+def guarding(**changes: Any) -> Life:
+    """A rollout that was promoted, and whose stable is kept for two hours."""
+    one = policy(after={"keep_stable": "2h", "then": "keep"}, **changes)
+    life = at_step(1, one)
+    life.ask("promote", full=True, reason="tested by hand")
+    life.tick(seconds=40)
+    return life
+
+
 def _after(make: Any, *ticks: Any) -> Life:
     life: Life = make()
     for step in ticks:
@@ -356,6 +365,7 @@ def at(phase: Phase) -> Life:
         Phase.PROMOTING: lambda: _after(
             lambda: at_step(1), lambda life: life.ask("promote", full=True, reason="tested by hand")
         ),
+        Phase.GUARDING: guarding,
         Phase.SUCCEEDED: lambda: _after(lambda: at(Phase.PROMOTING), lambda life: life.tick()),
         Phase.HALTED: lambda: _after(
             lambda: at_step(1), lambda life: life.facts.update(stable_serves=False), lambda life: life.tick(FAIL)

@@ -48,6 +48,9 @@ ACCEPTED: dict[tuple[Phase, str], Phase] = {
     (P.PAUSED, "abort"): P.ROLLING_BACK,
     (P.PROMOTING, "pause"): P.PAUSED,
     (P.PROMOTING, "abort"): P.ROLLING_BACK,
+    (P.GUARDING, "promote"): P.SUCCEEDED,  # guarded long enough
+    (P.GUARDING, "promote --full"): P.SUCCEEDED,
+    (P.GUARDING, "abort"): P.ROLLING_BACK,
     (P.OBSERVING, "abort"): P.OBSERVED,
 }
 

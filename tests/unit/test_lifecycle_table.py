@@ -116,6 +116,11 @@ SCENES: dict[tuple[Phase, Phase], Callable[[], Life]] = {
     (P.ROLLING_BACK, P.HALTED): then(lambda: slowly(P.ROLLING_BACK), stable_gone),
     (P.ROLLING_BACK, P.ABORTED): then(lambda: at_step(1), lambda life: life.ask("abort", reason="no"), waits),
     (P.PROMOTING, P.SUCCEEDED): lambda: at(P.SUCCEEDED),
+    (P.PROMOTING, P.GUARDING): lambda: at(P.GUARDING),
+    (P.GUARDING, P.ROLLING_BACK): then(lambda: at(P.GUARDING), fails),
+    (P.GUARDING, P.HALTED): then(lambda: at(P.GUARDING), lambda life: life.facts.update(stable_serves=False), fails),
+    (P.GUARDING, P.ABORTED): then(lambda: at(P.GUARDING), endpoint_gone),
+    (P.GUARDING, P.SUCCEEDED): then(lambda: at(P.GUARDING), lambda life: life.ask("promote")),
     (P.PREPARING, P.OBSERVING): lambda: at(P.OBSERVING),
     (P.OBSERVING, P.OBSERVED): lambda: at(P.OBSERVED),
 }

@@ -139,7 +139,8 @@ def test_two_lines_are_a_policy() -> None:
     assert (when.doubt.extend, when.doubt.then) == (30 * MINUTE, "pause")
     assert (when.no_data.hold, when.no_data.then) == (45 * MINUTE, "pause")
     assert (policy.expert.alpha, policy.expert.ratio, policy.expert.early) == (0.05, 1.2, True)
-    assert (policy.mode, policy.after, policy.expert.evidence) == ("act", "keep", ("logs", "metrics"))
+    assert (policy.mode, policy.after.then, policy.expert.evidence) == ("act", "keep", ("logs", "metrics"))
+    assert policy.after.keep_stable is None
     assert (policy.checks.answer_size, policy.expert.harm_budget) == (None, None)
     assert not any(check.dry_run or check.on_regression for check in policy.checks.active().values())
 

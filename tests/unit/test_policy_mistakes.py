@@ -340,7 +340,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "after": (
         "endpoint_name: diners\nafter: {keep_stable: 24h, then: delete}\n",
-        ["p.yaml:2:8: after: not yet: retiring the old stable; write `after: keep`"],
+        ["p.yaml:2:32: after.then: not yet: retiring the old stable; write `keep`"],
     ),
     "probes": (
         "endpoint_name: diners\nexpert: {evidence: [logs, probes]}\n",
