@@ -33,7 +33,7 @@ def expected(phase: Phase, action: str, reason: Reason) -> Phase:
         return phase
     if action == "fail":
         return P.ROLLING_BACK
-    if phase in {P.PAUSED, P.PROMOTING}:
+    if phase in {P.PAUSED, P.PROMOTING, P.GUARDING}:
         return phase
     if phase is P.RETREATED:
         return P.RETREATED if action == "retreat" or reason in HELD else P.PROGRESSING

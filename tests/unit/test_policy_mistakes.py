@@ -330,17 +330,17 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
     "windows and more": (
-        "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nafter: {}\n",
+        "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nafter: delete\n",
         [
             "p.yaml:2:1: windows: not yet: allowed times and freezes; take it out, and start at a time that suits",
             "p.yaml:3:1: capacity: not yet: scaling the candidate; take it out, and give the candidate as many instances as stable",
             "p.yaml:4:1: trigger: not yet: starting without being asked; take it out, and use `rollout start`",
-            "p.yaml:5:8: after: not yet: retiring the old stable; write `after: keep`",
+            "p.yaml:5:8: after.then: not yet: retiring the old stable; write `keep`",
         ],
     ),
     "after": (
         "endpoint_name: diners\nafter: {keep_stable: 24h, then: delete}\n",
-        ["p.yaml:2:32: after.then: not yet: retiring the old stable; write `keep`"],
+        ["p.yaml:2:33: after.then: not yet: retiring the old stable; write `keep`"],
     ),
     "probes": (
         "endpoint_name: diners\nexpert: {evidence: [logs, probes]}\n",
