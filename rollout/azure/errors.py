@@ -90,6 +90,11 @@ def translated(error: Exception, *, doing: str, remedy: str = "", write: bool = 
     return RefusedError(f"{sentence} {_for_a_person(said, remedy)}".rstrip())
 
 
+def cannot(error: Exception, *, doing: str) -> str:
+    """What was tried and what Azure answered, in one sentence, for whoever adds what it means."""
+    return f"Cannot {doing}: {_who_answered(error, what_azure_said(error))}."
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may well work a moment later: a broken connection, a hiccup of the service."""
     if isinstance(error, ServiceRequestError | ServiceResponseError):

@@ -19,6 +19,7 @@ from rollout.cli import (
     acting,
     checking,
     deployments,
+    doctor,
     endpoints,
     evidence,
     importing,
@@ -68,6 +69,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("alerts", reading.alerts),
     ("policies", reading.policies),
     ("predict", predicting.predict),
+    ("doctor", doctor.doctor),
     ("import", importing.import_policy),
 )
 for _name, _command in COMMANDS:

@@ -7,7 +7,7 @@ question of the SDKs; what it injects ends up in `Faults`, what it turns ends up
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
@@ -15,12 +15,15 @@ from aiohttp import web
 
 from rollout.clock import WallClock
 from rollout.sandbox import bodies, rules
+from rollout.sandbox.access import Access
 from rollout.sandbox.calls import Calls
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import fault_json, parse_fault
 from rollout.sandbox.resources import Asset, AssetKind
 from rollout.sandbox.telemetry import Delays, TrafficLog
 
+#: Knobs of who may do what: see `access.py`.
+ACCESS = ("readers", "newcomers", "denied")
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -88,17 +91,17 @@ class Admin:
         timings = {item.name: getattr(self._cloud.timings, item.name) for item in fields(self._cloud.timings)}
         delays = {"logs": self._log.delays.logs, "metrics": self._log.delays.metrics}
         seconds = {name: [each.total_seconds() for each in pair] for name, pair in delays.items()}
-        return web.json_response({"timings": timings, "delays": seconds, "readers": sorted(self._cloud.readers)})
+        return web.json_response({"timings": timings, "delays": seconds, **_access_json(self._cloud.access)})
 
     async def turn(self, request: web.Request) -> web.Response:
         """Turn some of the knobs; what is under way keeps its time."""
         body = await _object(request)
-        if unknown := sorted(set(body) - {"timings", "delays", "readers"}):
-            raise ValueError(f"unknown knob {', '.join(unknown)}: use timings, delays or readers")
-        readers = _readers(body["readers"]) if "readers" in body else self._cloud.readers
+        if unknown := sorted(set(body) - {"timings", "delays", *ACCESS}):
+            raise ValueError(f"unknown knob {', '.join(unknown)}: use timings, delays, {', '.join(ACCESS)}")
+        access = _access(self._cloud.access, body, now=self._cloud.now())
         timings = self._cloud.timings.changed(**body.get("timings", {}))
         delays = _delays(self._log.delays, body.get("delays", {}))
-        self._cloud.timings, self._log.delays, self._cloud.readers = timings, delays, readers
+        self._cloud.timings, self._log.delays, self._cloud.access = timings, delays, access
         return await self.knobs(request)
 
     async def register(self, request: web.Request) -> web.Response:
@@ -185,8 +188,21 @@ def _delays(before: Delays, wish: Mapping[str, Any]) -> Delays:
     return replace(before, **pairs)
 
 
-def _readers(wish: object) -> frozenset[str]:
-    """Client ids whose only role is Reader."""
+def _access(before: Access, body: Mapping[str, Any], *, now: datetime) -> Access:
+    """The roles with some of their knobs replaced; who is a newcomer becomes one now, unless they were one before."""
+    given = {name: _names(name, body[name]) for name in ACCESS if name in body}
+    if "newcomers" in given:
+        since = {client: before.newcomers.get(client, now) for client in given["newcomers"]}
+        before = replace(before, newcomers=since)
+    return replace(before, readers=given.get("readers", before.readers), denied=given.get("denied", before.denied))
+
+
+def _access_json(access: Access) -> dict[str, list[str]]:
+    return {name: sorted(getattr(access, name)) for name in ACCESS}
+
+
+def _names(knob: str, wish: object) -> frozenset[str]:
+    """Client ids, or actions."""
     if not isinstance(wish, list) or not all(isinstance(each, str) and each for each in wish):
-        raise ValueError(f"readers: {wish!r} is not a list of client ids")
+        raise ValueError(f"{knob}: {wish!r} is not a list of {'actions' if knob == 'denied' else 'client ids'}")
     return frozenset(each.casefold() for each in wish)

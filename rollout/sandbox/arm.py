@@ -12,6 +12,7 @@ from aiohttp import web
 from rollout.sandbox import bodies, rules
 from rollout.sandbox.arm_assets import Assets
 from rollout.sandbox.arm_autoscale import AutoscaleFace
+from rollout.sandbox.arm_surroundings import Surroundings
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.gate import PROVIDER, SUBSCRIPTION, WORKSPACE, Answer, Call, Gate, Handler, Method, page
 from rollout.sandbox.resources import Endpoint, Operation, Status
@@ -57,6 +58,7 @@ class Arm:
             *(web.get(path, self._gate.guarded(handler, "polls")) for path, handler in polls),
             *Assets(cloud=self._cloud, gate=self._gate).routes(),
             *AutoscaleFace(cloud=self._cloud, gate=self._gate).routes(),
+            *Surroundings(cloud=self._cloud, gate=self._gate).routes(),
             web.route("*", SUBSCRIPTION + "/{rest:.*}", self._gate.guarded(_nothing_there, "reads")),
         ]
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rollout.sandbox import limits, rules, wishes
+from rollout.sandbox.access import Access
+from rollout.sandbox.activity import KEPT, Event
 from rollout.sandbox.assets import Assets
 from rollout.sandbox.autoscale import AutoscaleSettings
 from rollout.sandbox.faults import Faults
@@ -71,7 +73,8 @@ class Cloud:
         self.autoscale = AutoscaleSettings()
         self.taken: set[str] = set()  # endpoints of other workspaces of the region, case-folded
         self.clusters: set[str] = {CLUSTER}
-        self.readers: frozenset[str] = frozenset()  # client ids that have no role beyond Reader, case-folded
+        self.access = Access()
+        self.activity: deque[Event] = deque(maxlen=KEPT)
         self.trusted_token: Callable[[str], bool] = lambda _token: False  # of aad_token endpoints
         self._clock = clock
         self._chance = chance

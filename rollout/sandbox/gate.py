@@ -14,6 +14,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from rollout.sandbox import bodies, rules
+from rollout.sandbox.activity import Event
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, ArmTarget
 from rollout.sandbox.resources import Actor, State
@@ -96,6 +97,9 @@ class Gate:
             address=f"{self._cloud.identity.address}{request.path}",
         )
         answer = handler(call)
+        if request.method in ("PUT", "PATCH", "DELETE"):
+            action = action_of(request.method, request.path)
+            self._cloud.activity.append(Event(at=self._cloud.now(), actor=actor, action=action, resource=request.path))
         if fault is not None:
             await _withhold(request)
         text = None if answer.status == 204 else json.dumps(answer.body)
@@ -119,10 +123,10 @@ class Gate:
             raise rules.Refusal(400, "MissingApiVersionParameter", message)
 
     def _check_role(self, request: web.Request, actor: Actor) -> None:
-        """Who is only a Reader may send nothing but reads."""
-        if request.method in ("GET", "HEAD") or actor.id.casefold() not in self._cloud.readers:
-            return
-        raise rules.forbidden(actor.id, action=action_of(request.method, request.path), scope=request.path)
+        """Who is only a Reader may send nothing but reads; some actions nobody may."""
+        action = action_of(request.method, request.path)
+        if not self._cloud.access.allows(actor.id, action, now=self._cloud.now()):
+            raise rules.forbidden(actor.id, action=action, scope=request.path)
 
     def route(self, method: Method, path: str, handler: Handler) -> web.RouteDef:
         """A route to the handler; faults of reads befall GET and POST, those of writes the others."""
@@ -167,11 +171,12 @@ def refusing(sentence: str) -> Handler:
 
 def action_of(method: str, path: str) -> str:
     """The action of a request, as Azure's roles name it: `…/onlineEndpoints/write`, `…/onlineEndpoints/listKeys/action`."""
-    provider, _, rest = path.partition("/providers/")[2].partition("/")
+    provider, _, rest = path.rpartition("/providers/")[2].partition("/")
     parts = rest.split("/")
     if method == "POST":  # the last part is what is done
         return "/".join([provider, *parts[:-1:2], parts[-1], "action"])
-    return "/".join([provider, *parts[::2], "delete" if method == "DELETE" else "write"])
+    verb = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(method, "write")
+    return "/".join([provider, *parts[::2], verb])
 
 
 async def _json(request: web.Request) -> Mapping[str, Any]:

@@ -92,9 +92,14 @@ class Identity:
     region: str = "westeurope"
 
     @property
+    def subscription_path(self) -> str:
+        """ARM id of the subscription."""
+        return f"/subscriptions/{self.subscription_id}"
+
+    @property
     def resource_group_id(self) -> str:
         """ARM id of the resource group."""
-        return f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+        return f"{self.subscription_path}/resourceGroups/{self.resource_group}"
 
     @property
     def workspace(self) -> str:

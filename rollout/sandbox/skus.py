@@ -68,5 +68,19 @@ def check_quota(wish: DeploymentSpec, others: Iterable[DeploymentSpec], *, subsc
         )
 
 
+def usage(specs: Iterable[DeploymentSpec]) -> list[tuple[str, int, int]]:
+    """Family, vCPUs in use and vCPUs allowed, of every family."""
+    used = dict.fromkeys((family for family, _ in SIZES.values()), 0)
+    for spec in specs:
+        if spec.kind == "Managed":
+            used[SIZES[spec.instance_type.casefold()][0]] += _cores(spec)
+    return [(family, count, QUOTA.get(family, USUAL_QUOTA)) for family, count in used.items()]
+
+
+def family_name(family: str) -> str:
+    """As Azure's lists spell it."""
+    return f"standard{family.replace('_', '')}Family"
+
+
 def _cores(spec: DeploymentSpec) -> int:
     return math.ceil(spec.instances * RESERVE) * SIZES[spec.instance_type.casefold()][1]

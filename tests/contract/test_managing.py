@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout.sandbox.access import Access
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault
 from rollout.sandbox.resources import Actor, Timings
@@ -286,7 +287,7 @@ def test_an_azure_that_does_not_answer_is_told(sandbox: LocalSandbox, rollout: C
 
 def test_a_reader_is_told_which_role_is_missing(sandbox: LocalSandbox, rollout: Commands) -> None:
     own = frozenset({sandbox.values["client_id"]})
-    sandbox.call(lambda cloud: setattr(cloud, "readers", own))
+    sandbox.call(lambda cloud: setattr(cloud, "access", Access(readers=own)))
     try:
         assert "stars" in rollout("endpoint", "list").out
         for words in (
@@ -297,7 +298,7 @@ def test_a_reader_is_told_which_role_is_missing(sandbox: LocalSandbox, rollout: 
             assert "403 AuthorizationFailed" in refused
             assert "Give this identity the role AzureML Data Scientist" in refused
     finally:
-        sandbox.call(lambda cloud: setattr(cloud, "readers", frozenset()))
+        sandbox.call(lambda cloud: setattr(cloud, "access", Access()))
 
 
 # --- refusals
