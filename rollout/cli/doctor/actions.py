@@ -66,6 +66,15 @@ def role_command(who: Seen[Who], role: str, scope: str) -> str:
     )
 
 
+def reader(facts: WorkspaceFacts, *, everywhere: bool = False) -> tuple[str, ...]:
+    """The command that lets us read all that doctor looks at: around the workspace, or in the subscription."""
+    scope = "/".join(facts.id.split("/")[: 3 if everywhere else 5])
+    return (
+        "# doctor reads more than the daemon; for it (or look as somebody who may):",
+        role_command(facts.who, "Reader", scope),
+    )
+
+
 def role_findings(facts: WorkspaceFacts) -> list[Finding]:
     """What our roles allow in the workspace."""
     command = role_command(facts.who, "Rollout", facts.id)
@@ -74,7 +83,7 @@ def role_findings(facts: WorkspaceFacts) -> list[Finding]:
             "Reading its endpoints works" if not isinstance(facts.endpoints, Unread) else "Its endpoints cannot be read"
         )
         means = f"{read}; whether traffic may be moved shows only at the first write."
-        return [unread(CHECK, facts.permissions, mark=Mark.WARNING, means=means, role=(command,))]
+        return [unread(CHECK, facts.permissions, mark=Mark.WARNING, means=means, role=reader(facts))]
     given = facts.permissions
     missing = [need for need in MUST if not allows(given, need.action)]
     if missing:

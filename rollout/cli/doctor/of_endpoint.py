@@ -9,6 +9,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 
 from rollout.azure.examining.facts import Cause, EndpointFacts, Rows, Seen, Unread, WorkspaceFacts
+from rollout.cli.doctor.actions import reader
 from rollout.cli.doctor.findings import Finding, Mark, ok, problem, unread, warning
 from rollout.cli.doctor.of_machines import autoscale_findings, quota_findings
 from rollout.cli.doctor.of_workspace import log_workspace_of
@@ -100,9 +101,7 @@ def _diagnostics(facts: EndpointFacts, all_facts: WorkspaceFacts, *, arriving: b
         if arriving:
             yield ok("diagnostic setting", "Not readable for this identity, but rows arrive: there is one.")
         else:
-            scope = facts.state.resource_id
-            hint = f"az monitor diagnostic-settings list --resource {scope} -o table"
-            yield unread("diagnostic setting", found, mark=Mark.WARNING, role=("# look as somebody who may:", hint))
+            yield unread("diagnostic setting", found, mark=Mark.WARNING, role=reader(all_facts))
         return
     sending = [each for each in found if each.workspace_id and (each.all_logs or CATEGORY in each.categories)]
     wanted = log_workspace_of(all_facts, all_facts.log_workspace)
@@ -164,14 +163,14 @@ def _volume(rows: Mapping[str, Rows]) -> Finding:
     count, size = sum(each.rows for each in rows.values()), sum(each.size for each in rows.values())
     span = max(each.newest for each in rows.values()) - min(each.oldest for each in rows.values())
     times = DAY / max(span, LEAST_SPAN)
-    daily, told = count * times, f"About {number(count * times)} rows a day, {_gigabytes(size * times)}."
+    told = f"About {number(float(f'{count * times:.2g}'))} rows a day, {_gigabytes(size * times)}."
     if size * times > EXPENSIVE:
         return warning("log volume", f"{told} Azure bills what it takes in: the other categories can be switched off.")
-    return ok("log volume", told if daily else "No rows.")
+    return ok("log volume", told)
 
 
 def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2g} GB" if size >= 1e7 else f"{size / 1e6:.2g} MB"
+    return f"{size / 1e9:.2g} GB" if size >= 1e8 else f"{size / 1e6:.2g} MB"
 
 
 def _mirror(facts: EndpointFacts, rows: Mapping[str, Rows]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from math import ceil
 
 from rollout.azure.examining.capacity import family_key
 from rollout.azure.examining.facts import EndpointFacts, Machines, Unread, WorkspaceFacts
+from rollout.cli.doctor.actions import reader
 from rollout.cli.doctor.findings import Finding, Mark, ok, problem, unread, warning
 from rollout.world import EndpointKind
 
@@ -25,7 +26,7 @@ def quota_findings(facts: EndpointFacts, all_facts: WorkspaceFacts) -> Iterator[
     missing = next((each for each in (all_facts.quotas, all_facts.sizes) if isinstance(each, Unread)), None)
     if missing is not None:
         means = "Whether a second deployment of this size has room shows when it is created."
-        yield unread("quota", missing, mark=Mark.WARNING, means=means)
+        yield unread("quota", missing, mark=Mark.WARNING, means=means, role=reader(all_facts, everywhere=True))
         return
     yield _room(max(serving, key=lambda each: each.instances), all_facts)
 
@@ -58,7 +59,7 @@ def autoscale_findings(facts: EndpointFacts, all_facts: WorkspaceFacts) -> Itera
         return
     if isinstance(all_facts.autoscale, Unread):
         means = "Whether Azure scales the deployments by itself is not known."
-        yield unread("autoscale", all_facts.autoscale, mark=Mark.WARNING, means=means)
+        yield unread("autoscale", all_facts.autoscale, mark=Mark.WARNING, means=means, role=reader(all_facts))
         return
     base = f"{facts.state.resource_id.casefold()}/deployments/"
     mine = [each for each in all_facts.autoscale if each.target.startswith(base)]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from rollout.azure.examining.facts import Change, EndpointFacts, Unread, WorkspaceFacts
+from rollout.cli.doctor.actions import reader
 from rollout.cli.doctor.findings import Finding, Mark, ok, unread, warning
 
 CHECK = "other writers"
@@ -19,7 +20,8 @@ FOLLOWS = timedelta(minutes=60)
 def writer_findings(facts: EndpointFacts, all_facts: WorkspaceFacts) -> Iterator[Finding]:
     """Who wrote to the endpoint and its deployments, and whether it looks like `--all-traffic`."""
     if isinstance(all_facts.changes, Unread):
-        yield unread(CHECK, all_facts.changes, mark=Mark.WARNING, means=_last_writer(facts))
+        role = reader(all_facts, everywhere=True)
+        yield unread(CHECK, all_facts.changes, mark=Mark.WARNING, means=_last_writer(facts), role=role)
         return
     base = facts.state.resource_id.casefold()
     mine = [each for each in all_facts.changes if each.resource == base or each.resource.startswith(f"{base}/")]
