@@ -50,7 +50,7 @@ def doctor(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Check what rollouts need of Azure: identity, roles, logs, metrics, quotas, network.
+    """Check what rollouts need of Azure, and what is missing.
 
     Run it where the daemon runs: it uses the daemon's settings and credential, and writes nothing. Exits 0 where all is well,
     1 with warnings, 2 with problems.
