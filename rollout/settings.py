@@ -214,6 +214,15 @@ class Polling(Model):
     lag: Annotated[_Lag | None, BeforeValidator(lambda value: None if value == "auto" else value)] = None
 
 
+def _person(value: str) -> str:
+    if not value.strip() or len(value) > 200:
+        raise ValueError(f"{show(value)} is nobody: write the name that a person's commands carry, such as anna")
+    return value.strip()
+
+
+Person = Annotated[str, AfterValidator(_person)]
+
+
 def _store(value: str) -> str:
     if value.startswith(("postgresql:", "postgresql+", "postgres:")):
         raise ValueError("not yet: PostgreSQL; write sqlite:///rollout.db")
@@ -234,6 +243,9 @@ class Settings(Model):
     policies: FileName = "./policies"
     api: Api = Api.model_construct()
     channels: dict[Name, Channel] = Field(default={}, max_length=100)
+    groups: dict[Name, tuple[Person, ...]] = Field(
+        default={}, max_length=100, description="Who belongs together: approvals name groups"
+    )
     polling: Polling = Polling.model_construct()
     defaults: dict[str, Any] = Field(
         default={}, description="Fields of policies that apply where a policy says nothing"

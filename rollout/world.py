@@ -196,6 +196,29 @@ TrialOf = Literal["probes", "smoke_test"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """A person's word that nothing gets more traffic for now: one endpoint, or (None) all; until then, or until lifted.
+
+    It never holds a cut or a roll back.
+    """
+
+    id: str
+    endpoint: EndpointRef | None
+    reason: str
+    by: str
+    at: datetime
+    until: datetime | None = None
+
+    def covers(self, ref: EndpointRef) -> bool:
+        """Whether it is about this endpoint."""
+        return self.endpoint in (None, ref)
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is not over by itself."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """How both deployments answered the policy's sample requests before a rollout.
 
@@ -234,6 +257,7 @@ class Command:
     reason: str | None = None
     full: bool = False
     drift: str | None = None  # for resume: "adopt" the person's split or "restore" ours
+    groups: tuple[str, ...] = ()  # of the settings, that `by` belongs to
 
     def described(self) -> str:
         """`promote --full`, as typed."""

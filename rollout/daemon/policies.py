@@ -48,12 +48,14 @@ class PolicyBook:
         *,
         defaults: Mapping[str, Any],
         channels: frozenset[str],
+        groups: Mapping[str, Sequence[str]] | None = None,
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._folder = folder
         self._defaults = defaults
         self._channels = channels
+        self._groups = groups or {}
         self._clock = clock
         self._log = log
         self._files: dict[Path, _Loaded] = {}
@@ -87,7 +89,21 @@ class PolicyBook:
         if unknown:
             known = f"they name {', '.join(sorted(self._channels))}" if self._channels else "they name none"
             raise PolicyError(f"{file}: alerts: the settings have no channel {', '.join(unknown)}: {known}.")
+        self._check_approvers(policy, file)
         return policy
+
+    def _check_approvers(self, policy: Policy, file: str) -> None:
+        """A name that nobody has could never approve."""
+        people = {person.casefold() for group in self._groups.values() for person in group}
+        known = people | {name.casefold() for name in self._groups}
+        named = [name for step in policy.steps if step.approve for name in step.approve.by]
+        unknown = sorted({name for name in named if name.casefold() not in known})
+        if unknown:
+            what = f"they name {', '.join(sorted(self._groups))}" if self._groups else "they have no `groups`"
+            raise PolicyError(
+                f"{file}: steps: approve: by: the settings have no group, and nobody in one, called {', '.join(unknown)}: "
+                f"{what}; write `groups: {{{unknown[0]}: [anna, ben]}}` into the settings."
+            )
 
     def listed(self) -> Sequence[PolicyFile]:
         """Every file, with its mistakes."""

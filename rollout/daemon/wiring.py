@@ -122,6 +122,7 @@ class _Builder:
             site.path(site.settings.policies),
             defaults=site.settings.defaults,
             channels=frozenset(site.settings.channels),
+            groups=site.settings.groups,
             clock=self._clock,
             log=log,
         )
@@ -140,6 +141,7 @@ class _Builder:
             started=self._look_now,
             new_id=new_id,
             past=Past(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
+            groups=self._site.settings.groups,
             trials=Trials(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
         )
         return Parts(

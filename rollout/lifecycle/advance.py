@@ -5,19 +5,20 @@ makes going on impossible, what the evidence says, what time says, and last what
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rollout.lifecycle import guards, moves
 from rollout.lifecycle.commands import carry_out
 from rollout.lifecycle.errands import due_errands, lost_answers, operations_over, with_intents
 from rollout.lifecycle.facts import Decision, Facts
+from rollout.lifecycle.gated import allowed_write, begin_approved, start_waits, tell_freezes
 from rollout.lifecycle.guarding import guard
 from rollout.lifecycle.judged import judged
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
 from rollout.lifecycle.observing.follow import begin, follow
 from rollout.lifecycle.own_checks import guard_blind
 from rollout.lifecycle.phases import Phase
-from rollout.lifecycle.prepare import NotYet, Ready, check_start
+from rollout.lifecycle.prepare import NotYet, Ready, Refused, check_start
 from rollout.lifecycle.rollout import Outcome, Rollout
 from rollout.lifecycle.settling import settle
 from rollout.lifecycle.splits import due_write, wanted_traffic, with_write
@@ -49,7 +50,7 @@ def new_rollout(
 
 def advance(rollout: Rollout, facts: Facts, now: datetime) -> Decision:
     """Decide what this tick does. The decision is saved whole before `write` and `errands` are sent."""
-    story = Story(lost_answers(_write_ended(rollout, now), now), now)
+    story = Story(lost_answers(_write_ended(rollout, now), now), now, freezes=facts.freezes)
     operations_over(story, facts)
     if rollout.owes:
         return _settle(story, facts)
@@ -79,12 +80,14 @@ def _observe(story: Story, facts: Facts, before: Rollout) -> Decision:
 def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
     now = story.now
     observe(story, facts)
+    tell_freezes(story)
     for command in facts.commands:
         carry_out(story, command, facts)
     _prepare(story, facts)
     guards.guard_endpoint(story, facts)
     guards.guard_deployments(story, facts)
     judged(story, facts, rollout)
+    begin_approved(story, facts)
     guard(story, facts, rollout)
     if wanted_traffic(story.rollout) != wanted_traffic(rollout):
         story.set(wanted_since=now)  # before the guards: what is wanted from now on is not late yet
@@ -95,7 +98,7 @@ def _act(story: Story, facts: Facts, rollout: Rollout) -> Decision:
     guards.page_if_late(story)
     promoted_already(story)
     settle_step(story)
-    write = due_write(story.rollout, facts.snapshot, now)
+    write = allowed_write(story, facts, due_write(story.rollout, facts.snapshot, now))
     if write is not None:
         if not story.rollout.writes:
             story.set(wanted_since=now)
@@ -129,6 +132,8 @@ def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.phase is not Phase.PREPARING:
         return
     found = check_start(story.rollout, facts, story.now)
+    if not isinstance(found, Refused) and start_waits(story, facts):
+        return
     if isinstance(found, Ready):
         found = check_trial(story, facts, found)
     if isinstance(found, Ready):
@@ -146,12 +151,17 @@ def _prepare(story: Story, facts: Facts) -> None:
             return
         told = " ".join([f"{found.stable} is stable, {found.candidate} the candidate.", found.told]).rstrip()
         moves.enter_step(story, 0, told, per_minute=facts.per_minute)
-    elif isinstance(found, NotYet) and story.now < found.until:
+    elif isinstance(found, NotYet) and story.now < _awaited_until(story.rollout, found):
         if story.rollout.held_reason != found.sentence:
             story.set(held_reason=found.sentence)
             story.tell(Phase.PREPARING.value, f"Not started yet: {found.sentence}.")
     else:
         story.move(Phase.ABORTED, f"Not started: {found.sentence}.", severity=Severity.ACTION)
+
+
+def _awaited_until(rollout: Rollout, found: NotYet) -> datetime:
+    """A start that waited for a window has, once it opens, as long as any other."""
+    return found.until + (rollout.opened_at - rollout.created_at if rollout.opened_at else timedelta())
 
 
 def written(rollout: Rollout, *, outcome: Outcome, now: datetime, not_before: datetime | None = None) -> Rollout:

@@ -11,12 +11,15 @@ from typing import Any
 
 from rollout.lifecycle import guarding, moves
 from rollout.lifecycle.facts import Facts
+from rollout.lifecycle.gated import keep_approval, worsened
 from rollout.lifecycle.guards import stable_cannot_serve, void_evidence
 from rollout.lifecycle.observing.follow import end_by_person
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import step_share
 from rollout.lifecycle.story import Story
+from rollout.policy import Approval
+from rollout.windows import Shut
 from rollout.world import Command, Severity, Split, Verb
 
 RUNNING = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING})
@@ -103,8 +106,32 @@ def _approve(story: Story, command: Command, facts: Facts) -> None:
     _require_no_drift(story, command)
     _past_fail(story, command, facts)
     _new_deadline(story)
-    moves.enter_step(
-        story, rollout.next_step or 0, f"Approved by {_who(command)}.", per_minute=facts.per_minute, approved=True
+    _enter_approved(story, command, facts)
+
+
+def _enter_approved(story: Story, command: Command, facts: Facts) -> None:
+    """The step begins at once, or when the window opens. What was seen when it was asked for must still hold."""
+    rollout = story.rollout
+    index = rollout.next_step or 0
+    _require_approver(command, rollout.policy.steps[index].approve)
+    suspected = facts.verdict is not None and facts.verdict.action == "retreat" and rollout.phase is Phase.WAITING
+    _require(not suspected, f"The evidence has just worsened, so the approval is void: {worsened(facts.verdict, 0.0)}")
+    closed = moves.may_enter(story, index, facts.per_minute)
+    if closed:
+        keep_approval(story, facts, closed, _who(command))
+    else:
+        why = f"Approved by {_who(command)}."
+        moves.enter_step(story, index, why, per_minute=facts.per_minute, approved=True)
+
+
+def _require_approver(command: Command, approval: Approval | None) -> None:
+    wanted = {name.casefold() for name in approval.by} if approval else set()
+    is_one = wanted & {name.casefold() for name in (command.by, *command.groups)}
+    who = " or ".join(approval.by) if approval else ""
+    _require(
+        not wanted or bool(is_one),
+        f"This step waits for an approval of {who}, and {command.by} is not one of them, as the daemon's settings say "
+        "(`groups`). Anybody may reject it.",
     )
 
 
@@ -168,10 +195,13 @@ def _promote(story: Story, command: Command, facts: Facts) -> None:
     _past_fail(story, command, facts)
     _new_deadline(story)
     if command.full:
+        first = rollout.step + 1 if rollout.next_step is None else rollout.next_step
+        for step in rollout.policy.steps[first:]:
+            _require_approver(command, step.approve)
+        _require_open(moves.may_rise(story), command, story)
         moves.finish(story, f"Promoted past all remaining steps by {_who(command)}.")
     elif rollout.next_step is not None:
-        why = f"Approved by {_who(command)}."
-        moves.enter_step(story, rollout.next_step, why, per_minute=facts.per_minute, approved=True)
+        _enter_approved(story, command, facts)
     else:
         _next_step(story, command, facts)
 
@@ -179,10 +209,24 @@ def _promote(story: Story, command: Command, facts: Facts) -> None:
 def _next_step(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
     why = f"Step {rollout.step + 1} was passed without its verdict by {_who(command)}."
-    if rollout.step + 1 < len(rollout.policy.steps):
+    last = rollout.step + 1 == len(rollout.policy.steps)
+    waits = not last and rollout.policy.steps[rollout.step + 1].approve is not None
+    if not waits:
+        closed = moves.may_rise(story) if last else moves.may_enter(story, rollout.step + 1, facts.per_minute)
+        _require_open(closed, command, story)
+    if not last:
         moves.enter_step(story, rollout.step + 1, why, per_minute=facts.per_minute)
     else:
         moves.finish(story, why)
+
+
+def _require_open(closed: Shut | None, command: Command, story: Story) -> None:
+    """A window or a freeze holds for people, too: who set it had a reason."""
+    if closed is not None:
+        raise NotNow(
+            f"`{command.described()}` would raise the share of {story.rollout.candidate}: {closed.sentence(story.now)}. "
+            "A roll back would not wait."
+        )
 
 
 def _new_deadline(story: Story) -> None:

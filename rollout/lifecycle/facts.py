@@ -10,7 +10,7 @@ from datetime import datetime
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Autoscale, Command, CommandResult, Errand, Event, Snapshot, Split, Trial
+from rollout.world import Autoscale, Command, CommandResult, Errand, Event, Freeze, Snapshot, Split, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Facts:
     when that source was last read; `trouble` says why data cannot be read, where the source said so, `blind` why checks of
     the policy's own cannot, by name; `counted_at` is when these were last read. `per_minute` is the endpoint's traffic in
     requests per minute. `trial` is how the policy's sample requests were answered, None while that is not known.
+    `freezes` are those that people asked for and that hold now.
 
     `autoscale` are the endpoint's autoscale settings by case-folded deployment, None where they were not read; `operations`
     tells of those errands' operations that are over why they failed, None: they did not.
@@ -42,6 +43,7 @@ class Facts:
     trial: Trial | None = None
     autoscale: Mapping[str, Autoscale] | None = None
     operations: Mapping[str, str | None] = field(default_factory=dict)
+    freezes: tuple[Freeze, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.lifecycle.splits import unconfirmed, wanted_traffic
 from rollout.lifecycle.story import Story
+from rollout.windows import open_time
 from rollout.world import DeploymentState, Pin, Severity, Unreadable
 
 _LIVE = frozenset(
@@ -158,13 +159,15 @@ def guard_deadline(story: Story) -> None:
 
 
 def guard_approval(story: Story, facts: Facts) -> None:
-    """An approval that does not come has a default."""
+    """An approval that does not come has a default; time outside of windows, and under a freeze, does not count."""
     rollout = story.rollout
     if not rollout.awaits_approval:
         return
     step = rollout.next_step or 0
     approval = rollout.policy.steps[step].approve
-    if approval is None or story.now - rollout.phase_since < approval.timeout:
+    if approval is None or rollout.given is not None or story.freezes:
+        return
+    if open_time(rollout.policy.windows, rollout.phase_since, story.now) < approval.timeout:
         return
     cause = f"Nobody approved step {step + 1} within {sentences.minutes(approval.timeout)}"
     if approval.on_timeout == "rollback":

@@ -151,13 +151,15 @@ def _hold(story: Story, facts: Facts, verdict: Verdict) -> None:
     if rollout.held_reason != verdict.reason:
         same = rollout.held_reason is not None and BOUNDS.get(Reason(rollout.held_reason)) == bound
         held_since = rollout.held_since if same and rollout.held_since else story.now
-        story.set(held_since=held_since, held_reason=verdict.reason.value)
+        story.set(held_since=held_since, held_reason=verdict.reason.value, shut=None)
         _tell_hold(story, verdict, bound)
     _end_hold(story, facts, verdict, bound)
 
 
 def _bake_on(story: Story, verdict: Verdict) -> None:
-    """Nothing holds the step (any more): it bakes."""
+    """Nothing holds the step (any more): it bakes. One that waits for a window waits on."""
+    if story.rollout.shut is not None:
+        return
     if story.rollout.phase is Phase.WAITING:
         story.move(Phase.PROGRESSING, f"Going on. {verdict.sentence}", **moves.NO_HOLD)
     elif story.rollout.held_reason is not None:

@@ -1,17 +1,22 @@
 """The moves of a rollout that more than one reason can lead to: enter a step, retreat, pause, roll back, finish.
 
-The rule: each move leaves one sentence, and sets everything that the phase needs; whoever calls it has the reason.
+The rule: each move leaves one sentence, and sets everything that the phase needs; whoever calls it has the reason. Every
+move that raises the candidate's share asks `may_rise` first, and no other move ever does.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from rollout.lifecycle import sentences
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.splits import intended_traffic, step_share
+from rollout.lifecycle.stage import WRITE_TAKES
 from rollout.lifecycle.story import Story
+from rollout.policy.windows import takes as step_takes
+from rollout.windows import Shut, after_open, shut
 from rollout.world import Severity, Split
 
-NO_HOLD = {"held_since": None, "held_reason": None}
+NO_HOLD = {"held_since": None, "held_reason": None, "shut": None}
 NO_RETREAT = {"retreated_at": None, "retreated_from": None}
 #: A pause left behind.
 NO_PAUSE = {"paused_because": None, "resume_phase": None}
@@ -28,17 +33,54 @@ def share_for(per_minute: float | None, wanted: float) -> int:
     return round(min(max(100 * wanted / per_minute, RETREAT_LEAST), RETREAT_MOST))
 
 
+def may_rise(story: Story, *, takes: timedelta = WRITE_TAKES) -> Shut | None:
+    """The one gate: why the candidate's share may not rise now for something that takes so long; None where it may."""
+    return shut(story.rollout.policy.windows, story.freezes, now=story.now, takes=takes)
+
+
+def may_enter(story: Story, index: int, per_minute: float | None = None) -> Shut | None:
+    """The gate before a step, which must be able to end before the window closes."""
+    sized = _first_share(story, index, per_minute)[1] is not None
+    return may_rise(story, takes=step_takes(story.rollout.policy.steps[index].bake, sized=sized))
+
+
+def stay(story: Story, closed: Shut, why: str, what: str) -> None:
+    """What would raise the share waits, and is tried again with every verdict; people are told once."""
+    rollout = story.rollout
+    if rollout.shut == closed.key:
+        return
+    story.move(
+        Phase.RETREATED if rollout.phase is Phase.RETREATED else Phase.WAITING,
+        f"{why} {what} waits: {closed.sentence(story.now)}. The share stays at {rollout.share} %; judging goes on, and a "
+        "candidate that fails is still rolled back.",
+        severity=Severity.NOTICE,
+        **(NO_HOLD | {"shut": closed.key}),
+    )
+
+
+def _first_share(story: Story, index: int, per_minute: float | None) -> tuple[int, int | None]:
+    """The share that a step begins with, and the same again where it is one sized from the traffic."""
+    policy = story.rollout.policy
+    share = step_share(policy, index)
+    if index == 0 and policy.first_step == "auto":
+        smaller = share_for(per_minute, SIZED_PER_MINUTE)
+        if smaller < share:
+            return smaller, smaller
+    return share, None
+
+
 def enter_step(story: Story, index: int, why: str, *, per_minute: float | None = None, approved: bool = False) -> None:
-    """Begin a step, or wait for its approval with the share as it is."""
+    """Begin a step, or wait for its approval, or for a window, with the share as it is."""
     rollout = story.rollout
     step = rollout.policy.steps[index]
     if step.approve and not approved:
-        _ask_for_approval(story, index, why)
+        ask_for_approval(story, index, why)
         return
-    share, sized = step_share(rollout.policy, index), None
-    if index == 0 and rollout.policy.first_step == "auto":
-        smaller = share_for(per_minute, SIZED_PER_MINUTE)
-        share, sized = (smaller, smaller) if smaller < share else (share, None)
+    closed = may_enter(story, index, per_minute)
+    if closed:
+        stay(story, closed, why, f"Step {index + 1}")
+        return
+    share, sized = _first_share(story, index, per_minute)
     story.move(
         Phase.PROGRESSING,
         f"{why} Step {index + 1} of {len(rollout.policy.steps)} began: {sentences.split_words(rollout, share)}.",
@@ -48,23 +90,28 @@ def enter_step(story: Story, index: int, why: str, *, per_minute: float | None =
         sized_share=sized,
         step_since=None,
         next_step=None,
+        given=None,
         **NO_PAUSE,
         **NO_RETREAT,
         **NO_HOLD,
     )
 
 
-def _ask_for_approval(story: Story, index: int, why: str) -> None:
+def ask_for_approval(story: Story, index: int, why: str) -> None:
+    """Wait for a person; time outside of windows does not count."""
     rollout = story.rollout
-    step = rollout.policy.steps[index]
-    until = story.now + step.approve.timeout if step.approve else story.now
+    approve = rollout.policy.steps[index].approve
+    until = after_open(rollout.policy.windows, story.now, approve.timeout) if approve else story.now
+    by = f" of {' or '.join(approve.by)}" if approve and approve.by else ""
+    name, ends = rollout.ref.name, f" until {sentences.moment(until)}" if until else ""
     story.move(
         Phase.WAITING,
-        f"{why} Step {index + 1} ({step_share(rollout.policy, index)} %) waits for an approval until "
-        f"{sentences.moment(until)}: `rollout approve {rollout.ref.name}`, or `rollout reject {rollout.ref.name}`.",
+        f"{why} Step {index + 1} ({step_share(rollout.policy, index)} %) waits for an approval{by}{ends}: "
+        f"`rollout approve {name}`, or `rollout reject {name}`.",
         severity=Severity.ACTION,
         phase_since=story.now,
         next_step=index,
+        given=None,
         sized_share=None,
         **NO_PAUSE,
         **NO_RETREAT,
@@ -76,6 +123,10 @@ def fill_step(story: Story, why: str) -> None:
     """The first minutes at a smaller share went well: the step's own share."""
     rollout = story.rollout
     share = step_share(rollout.policy, rollout.step)
+    closed = may_rise(story, takes=step_takes(rollout.policy.steps[rollout.step].bake))
+    if closed:
+        stay(story, closed, why, f"The share of step {rollout.step + 1}, {share} %,")
+        return
     story.move(
         Phase.PROGRESSING,
         f"{why} Now {sentences.split_words(rollout, share)}, the share of step {rollout.step + 1}.",
@@ -88,6 +139,10 @@ def fill_step(story: Story, why: str) -> None:
 
 def finish(story: Story, why: str) -> None:
     """The last bake is over: the candidate gets everything."""
+    closed = may_rise(story)
+    if closed:
+        stay(story, closed, why, "The last share")
+        return
     story.move(
         Phase.PROMOTING,
         f"{why} {story.rollout.candidate} gets all traffic.",
@@ -95,6 +150,7 @@ def finish(story: Story, why: str) -> None:
         sized_share=None,
         step_since=None,
         next_step=None,
+        given=None,
         **NO_PAUSE,
         **NO_RETREAT,
         **NO_HOLD,
@@ -115,6 +171,7 @@ def retreat(story: Story, sentence: str, per_minute: float | None) -> None:
         retreated_at=story.now,
         retreated_from=rollout.share,
         step_since=None,
+        given=None,
         **NO_HOLD,
     )
 
@@ -123,6 +180,12 @@ def end_retreat(story: Story, sentence: str) -> None:
     """The doubt is gone: back to the share that was cut."""
     rollout = story.rollout
     share = rollout.retreated_from or rollout.share
+    closed = (
+        may_rise(story, takes=step_takes(rollout.policy.steps[rollout.step].bake)) if share > rollout.share else None
+    )
+    if closed:
+        stay(story, closed, sentence, f"The share of step {rollout.step + 1}, {share} %,")
+        return
     where = f"step {rollout.step + 1} of {len(rollout.policy.steps)} at {share} %"
     waits = "; the next step still waits for an approval" if rollout.next_step is not None else ""
     story.move(
@@ -150,6 +213,7 @@ def pause(
         severity=severity,
         paused_because=because,
         resume_phase=rollout.resume_phase if already else _way_back(story),
+        given=None,
         **NO_HOLD,
         **more,
     )
@@ -188,6 +252,7 @@ def roll_back(story: Story, cause: str, sentence: str, *, ending: Phase = Phase.
         ending=ending,
         step_since=None,
         next_step=None,
+        given=None,
         foreign=None,
         replaceable=None,
         **NO_PAUSE,

@@ -70,6 +70,15 @@ class Original:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Given:
+    """An approval that waits for a window to open, and the evidence against the candidate that its author saw."""
+
+    by: str
+    at: datetime
+    evidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Foreign:
     """A split that is not ours, and the first snapshot that showed it; `told` once it was told to be a person's."""
 
@@ -137,6 +146,10 @@ class Rollout:
     retreated_at: datetime | None = None
     retreated_from: int | None = None  # the share to go back to when the retreat is over
     next_step: int | None = None  # the step that waits for an approval
+    given: Given | None = None  # that approval, where it came while the share may not rise
+    shut: str | None = None  # the share would rise, but for a window or a freeze: `windows.Shut.key`
+    opened_at: datetime | None = None  # when a start that had waited for a window could go on
+    frozen: tuple[str, ...] = ()  # the freezes of which people were told
     held_since: datetime | None = None  # since when the verdict holds for `held_reason`
     held_reason: str | None = None
     incident_told_at: datetime | None = None  # when people were last alerted that both deployments got worse together

@@ -4,6 +4,7 @@ The rule: minutes are whole and since the epoch; a step's blocks count from the 
 its split, so a minute in which the split changed belongs to no step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -12,6 +13,9 @@ from rollout.analysis.verdict import Pair, Stage
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.policy import Policy, Step
+from rollout.policy.windows import takes
+from rollout.windows import shut
+from rollout.world import Freeze
 
 #: A traffic update takes 20 to 31 s on Azure, and is then seen by the next look.
 WRITE_TAKES = timedelta(seconds=40)
@@ -72,8 +76,11 @@ class Eta:
     done_at: datetime | None = None
 
 
-def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
-    """Wall-clock estimates: each step takes the write, its bake and the data lag; an approval's time is unknown."""
+def eta(rollout: Rollout, *, now: datetime, lag: timedelta, freezes: Sequence[Freeze] = ()) -> Eta:
+    """Wall-clock estimates: each step takes the write, its bake and the data lag, and waits for a window that it fits into.
+
+    An approval's time is unknown, and so is the end of a freeze that a person must lift.
+    """
     if rollout.ended or rollout.phase in {Phase.PAUSED, Phase.GUARDING}:
         return Eta(done_at=None if rollout.fail_stands or rollout.ended else rollout.guarded_until)
     if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
@@ -82,13 +89,37 @@ def eta(rollout: Rollout, *, now: datetime, lag: timedelta) -> Eta:
     if rollout.observes:
         return Eta(next_decision_at=_judged_at(rollout, now, lag))
     if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
-        return Eta(next_decision_at=now, done_at=_after(rollout.policy, -1, now, lag))
+        begins = _opening(rollout.policy, freezes, now, step=0)
+        return Eta(next_decision_at=begins, done_at=_after(rollout.policy, freezes, -1, now, lag))
     if rollout.phase is Phase.WAITING:
-        return Eta()
+        return _waiting(rollout, freezes, now, lag)
     since = rollout.step_since or now + WRITE_TAKES
     decision = max(now, since + timedelta(minutes=bake_blocks(rollout) + 1) + lag)
-    full = _takes(rollout.policy.steps[rollout.step], lag) if rollout.sized_share is not None else timedelta()
-    return Eta(next_decision_at=decision, done_at=_after(rollout.policy, rollout.step, decision + full, lag))
+    return Eta(next_decision_at=decision, done_at=_done(rollout, freezes, decision, lag))
+
+
+def _waiting(rollout: Rollout, freezes: Sequence[Freeze], now: datetime, lag: timedelta) -> Eta:
+    """A window opens when it opens; what else is awaited has no time."""
+    if rollout.shut is None:
+        return Eta()
+    if rollout.next_step is not None:  # approved; the gate is all that is left
+        return Eta(next_decision_at=_opening(rollout.policy, freezes, now, step=rollout.next_step))
+    following = rollout.step if rollout.sized_share is not None else rollout.step + 1
+    opens = _opening(rollout.policy, freezes, now, step=following)
+    return Eta(next_decision_at=opens, done_at=_done(rollout, freezes, now, lag))
+
+
+def _done(rollout: Rollout, freezes: Sequence[Freeze], decision: datetime, lag: timedelta) -> datetime | None:
+    """When all may be done, once this stretch was decided."""
+    step = rollout.step - 1 if rollout.sized_share is not None else rollout.step
+    return _after(rollout.policy, freezes, step, decision, lag)
+
+
+def _opening(policy: Policy, freezes: Sequence[Freeze], at: datetime, *, step: int) -> datetime | None:
+    """When a step may begin, from this moment on; past the last one, when the holdback may go."""
+    needs = takes(policy.steps[step].bake) if step < len(policy.steps) else WRITE_TAKES
+    closed = shut(policy.windows, freezes, now=at, takes=needs)
+    return closed.until if closed else at
 
 
 def _judged_at(rollout: Rollout, now: datetime, lag: timedelta) -> datetime | None:
@@ -99,14 +130,18 @@ def _judged_at(rollout: Rollout, now: datetime, lag: timedelta) -> datetime | No
     return due if due > now else None
 
 
-def _after(policy: Policy, step: int, start: datetime, lag: timedelta) -> datetime | None:
-    """When all steps after this one may be done."""
-    total = start
-    for later in policy.steps[step + 1 :]:
-        if later.approve:
+def _after(policy: Policy, freezes: Sequence[Freeze], step: int, start: datetime, lag: timedelta) -> datetime | None:
+    """When all steps after this one may be done; each begins in a window that it fits into."""
+    at: datetime | None = start
+    for index in range(step + 1, len(policy.steps)):
+        at = _opening(policy, freezes, at, step=index) if at else None
+        if at is None or policy.steps[index].approve:
             return None
-        total += _takes(later, lag)
-    return total + (WRITE_TAKES if policy.holdback else timedelta())
+        at += _takes(policy.steps[index], lag)
+    if at is None or not policy.holdback:
+        return at
+    at = _opening(policy, freezes, at, step=len(policy.steps))
+    return at + WRITE_TAKES if at else None
 
 
 def _takes(step: Step, lag: timedelta) -> timedelta:

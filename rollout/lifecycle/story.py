@@ -11,25 +11,26 @@ from typing import Any
 from rollout.lifecycle import sentences
 from rollout.lifecycle.phases import TRANSITIONS, WRITES_NOTHING, Phase
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import Command, CommandResult, Errand, Event, Severity
+from rollout.world import Command, CommandResult, Errand, Event, Freeze, Severity
 
-#: Phases whose time counts towards the deadline; waiting counts too, unless it is for a person.
+#: Phases whose time counts towards the deadline; waiting counts too, unless for a person or a window.
 ACTIVE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PROMOTING})
 
 
 class Story:
     """Collects what a tick decides; lives for one call of `advance`."""
 
-    def __init__(self, rollout: Rollout, now: datetime) -> None:
+    def __init__(self, rollout: Rollout, now: datetime, *, freezes: tuple[Freeze, ...] = ()) -> None:
         self.rollout = rollout
         self.now = now
+        self.freezes = freezes  # that hold now
         self.events: list[Event] = []
         self.results: list[CommandResult] = []
         self.errands: list[Errand] = []
 
     def set(self, **changes: Any) -> None:
         """Change what nobody needs to be told."""
-        self.rollout = replace(self.rollout, **changes)
+        self.rollout = _with_deadline_clock(replace(self.rollout, **changes), self.now)
 
     def want(self, errand: Errand) -> None:
         """Ask Azure for this, unless it was asked and the answer is still to come (see `errands.due_errands`)."""
@@ -92,8 +93,8 @@ class Story:
 
 
 def _with_deadline_clock(rollout: Rollout, now: datetime) -> Rollout:
-    """The deadline counts active time only: it stops while the rollout waits for a person."""
-    if rollout.phase in ACTIVE and not rollout.awaits_approval:
+    """The deadline counts active time only: it stops while the rollout waits for a person, or for a window to open."""
+    if rollout.phase in ACTIVE and not rollout.awaits_approval and rollout.shut is None:
         return rollout if rollout.active_since else replace(rollout, active_since=now)
     if rollout.active_since is None:
         return rollout

@@ -28,6 +28,7 @@ from rollout.policy.model import (
 from rollout.policy.probes import Probes
 from rollout.policy.render import effective_yaml, json_schema
 from rollout.policy.smoke import SmokeTest
+from rollout.policy.windows import Windows
 from rollout.policy.written import parse_policy
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "SmokeTest",
     "Step",
     "When",
+    "Windows",
     "advice",
     "effective_yaml",
     "json_schema",

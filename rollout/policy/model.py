@@ -8,7 +8,7 @@ like its file and is equal when read back):
 - `stable`, `candidate`: str | None; None = found when the rollout starts
 - `steps`: tuple of `Step(traffic: int percent, bake: timedelta in whole minutes, approve: Approval | None)`; shares
   rise and end at 100; `approve` is an approval wanted *before* that step begins:
-  `Approval(timeout: timedelta, on_timeout)`
+  `Approval(by: names of groups or people, timeout: timedelta, on_timeout)`
 - `first_step`: "auto" = begin the first step at a share sized from the traffic; "as_written" = at its own share
 - `holdback`: int percent that stays on stable until the last bake ends, 0 to 20
 - `checks`: `Checks(error_rate, client_errors, latency_p50, latency_p95, latency_p99, answer_size)`, each a check or None
@@ -20,6 +20,7 @@ like its file and is equal when read back):
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
 - `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
+- `windows`: `Windows(allow: tuple of texts, freeze: tuple of Frozen, start_outside)` or None = always (see `windows`)
 - `deadline`: timedelta of active time; `after`: `After(keep_stable: timedelta | None, then: "keep")`, None = stable is not
   kept to take the traffic back; `alerts`: names of channels; `runbook`: address or None
 - `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
@@ -65,6 +66,7 @@ from rollout.policy.after import KEEP, After
 from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
+from rollout.policy.windows import Windows
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
@@ -82,6 +84,11 @@ Deadline = Annotated[Duration, AfterValidator(between(10 * MINUTE, 30 * DAY))]
 class Approval(Model):
     """A person approves before the next step begins."""
 
+    by: tuple[Name, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Who may approve: groups of the settings, or names in them; by default anybody",
+    )
     timeout: Annotated[Duration, AfterValidator(between(MINUTE, 14 * DAY))] = Field(
         default=DAY, description="How long to wait for the approval", examples=["4h"]
     )
@@ -189,6 +196,9 @@ class Common(Model):
         default=300, ge=1, le=10_000_000, description="Requests that the candidate must have answered in each step"
     )
     when: When = Field(default=When.model_construct(), description="What follows from what is seen")
+    windows: Windows | None = Field(
+        default=None, description="When the candidate may get more traffic; a roll back never waits"
+    )
     after: After = Field(default=KEEP, description="What becomes of the old stable")
     alerts: tuple[Name, ...] = Field(
         default=(), max_length=20, description="Channels named in the settings", examples=[["team-ml"]]

@@ -14,6 +14,7 @@ from rollout.policy.checks import AnswerSizeCheck, Checks, ClientErrorCheck, Cus
 from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
+from rollout.policy.windows import Windows
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
 _PARTS = (
@@ -27,6 +28,7 @@ _PARTS = (
     LatencyCheck,
     NoData,
     When,
+    Windows,
     WrittenProbes,
     WrittenSmokeTest,
 )
@@ -47,6 +49,7 @@ _ORDER = (
     "when",
     "smoke_test",
     "probes",
+    "windows",
     "deadline",
     "after",
     "alerts",
@@ -74,8 +77,8 @@ def _without_nulls(value: Any) -> Any:
 
 def _items(step: dict[str, Any]) -> list[dict[str, Any]]:
     """A step as people write it: its approval on a line of its own before it."""
-    approve = [{"approve": step.pop("approve")}] if "approve" in step else []
-    return [*approve, step]
+    approve = {name: value for name, value in step.pop("approve", {}).items() if value != []}
+    return [{"approve": approve}, step] if approve else [step]
 
 
 class _Dumper(yaml.SafeDumper):

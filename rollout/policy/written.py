@@ -47,6 +47,7 @@ from rollout.policy.model import (
 )
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
+from rollout.policy.windows import too_long
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
@@ -56,10 +57,8 @@ LATER: Mapping[str, str] = {
     "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
     "trigger": "starting without being asked; take it out, and use `rollout start`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
-    "steps.*.approve.by": "naming who may approve; take `by` out: who can reach the daemon may approve",
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
     "when.regression=alert": "an alert without an action; write pause or rollback",
-    "windows": "allowed times and freezes; take it out, and start at a time that suits",
     "after.then=scale_to_1": "retiring the old stable; write `keep`",
     "after.then=delete": "retiring the old stable; write `keep`",
 }
@@ -177,6 +176,18 @@ class PolicyFile(Common):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_fit_the_windows(self) -> Self:
+        at = [index for index, step in enumerate(self.steps) if step.traffic is not None]
+        bakes = [step.bake for step in _resolved(self.steps, bake=self.bake)]
+        broken = [*too_long(self.windows, list(zip(at, bakes, strict=True)), first_sized=self._sized() == "auto")]
+        if broken:
+            raise rule(*broken)
+        return self
+
+    def _sized(self) -> Literal["auto", "as_written"]:
+        return self.first_step or ("auto" if "steps" not in self.model_fields_set else "as_written")
+
     def _metrics_can_decide(self) -> bool:
         if any(not check.dry_run for check in self.checks.custom):
             return True
@@ -189,12 +200,11 @@ class PolicyFile(Common):
             "checks": self._checks(),
             "expert": self._expert(),
         }
-        sized = "auto" if "steps" not in self.model_fields_set else "as_written"
         return Policy(
             **same,
             name=self.name or self.endpoint_name,
             steps=_resolved(self.steps, bake=self.bake),
-            first_step=self.first_step or sized,
+            first_step=self._sized(),
             smoke_test=self.smoke_test.smoke_test() if self.smoke_test else None,
             probes=self.probes.probes() if self.probes else None,
             deadline=self.deadline,

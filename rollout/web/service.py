@@ -93,7 +93,9 @@ class Service:
         new_id: Callable[[], str],
         past: Past | None = None,
         trials: Trials | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self._groups = groups or {}
         self._past = past
         self._trials = trials
         self.policies = policies
@@ -252,10 +254,16 @@ class Service:
             reason=asked.reason,
             full=asked.full,
             drift=asked.drift,
+            groups=self._groups_of(asked.by),
         )
         self._store.submit(command)
         self._wake()
         return command
+
+    def _groups_of(self, person: str) -> tuple[str, ...]:
+        """The groups of the settings that a person belongs to, as far as their name can be believed."""
+        name = person.casefold()
+        return tuple(group for group, people in self._groups.items() if name in {one.casefold() for one in people})
 
     def command_result(self, command_id: str) -> CommandResult | None:
         """None while no tick has seen it."""

@@ -98,7 +98,14 @@ def verdict(action: str, reason: Reason | None = None, **changes: Any) -> Verdic
 FAIL = verdict("fail", findings=(finding(),), evidence=4120.0, harmed=111.2, first_bad=int(T0.timestamp() // 60) + 7)
 
 
-def command(verb: str, *, reason: str | None = None, full: bool = False, drift: str | None = None) -> Command:
+def command(
+    verb: str,
+    *,
+    reason: str | None = None,
+    full: bool = False,
+    drift: str | None = None,
+    groups: tuple[str, ...] = (),
+) -> Command:
     """A command of Ana's."""
     return Command(
         id=f"c{next(_numbers)}",
@@ -110,6 +117,7 @@ def command(verb: str, *, reason: str | None = None, full: bool = False, drift: 
         reason=reason,
         full=full,
         drift=drift,
+        groups=groups,
     )
 
 

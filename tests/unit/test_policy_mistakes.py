@@ -301,9 +301,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "approve by": (
-        "endpoint_name: diners\nsteps:\n  - approve: {by: [ml-leads]}\n  - 100%\n",
+        "endpoint_name: diners\nsteps:\n  - approve: {by: ml-leads, until: 4h}\n  - 100%\n",
         [
-            "p.yaml:3:15: steps[0].approve.by: not yet: naming who may approve; take `by` out: who can reach the daemon may approve"
+            'p.yaml:3:19: steps[0].approve.by: "ml-leads" is not a list: write [ml-leads]',
+            "p.yaml:3:29: steps[0].approve.until: there is no such field here; those that are: by, timeout, on_timeout",
         ],
     ),
     "dry runs alone": (
@@ -330,9 +331,12 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
     "windows and more": (
-        "endpoint_name: diners\nwindows: {}\ncapacity: {}\ntrigger: {}\nafter: delete\n",
+        "endpoint_name: diners\nwindows: {allow: [always]}\ncapacity: {}\ntrigger: {}\nafter: delete\n",
         [
-            "p.yaml:2:1: windows: not yet: allowed times and freezes; take it out, and start at a time that suits",
+            (
+                'p.yaml:2:19: windows.allow[0]: "always" is not an allowed time: write days, times and a time zone, such as '
+                '"mon-thu 09:00-17:00 Europe/Paris"'
+            ),
             "p.yaml:3:1: capacity: not yet: scaling the candidate; take it out, and give the candidate as many instances as stable",
             "p.yaml:4:1: trigger: not yet: starting without being asked; take it out, and use `rollout start`",
             "p.yaml:5:8: after.then: not yet: retiring the old stable; write `keep`",
