@@ -324,15 +324,20 @@ class Store(Protocol):
     def latest(self, ref: EndpointRef) -> Rollout | None:
         """The active rollout of an endpoint, else its newest."""
 
-    def rollouts(self, *, active_only: bool = False, limit: int = 100) -> Sequence[Rollout]:
-        """Newest first."""
+    def rollouts(
+        self, ref: EndpointRef | None = None, *, active_only: bool = False, limit: int = 100
+    ) -> Sequence[Rollout]:
+        """Newest first; those of all endpoints where none is named."""
 
     # what starts rollouts
     def note_starts(self, starts: Iterable[Start]) -> Sequence[Start]:
         """Write down those whose keys are new, and return them; what is there already stays as it is."""
 
-    def settle_start(self, key: str, *, state: StartState, why: str, now: datetime) -> bool:
-        """What waited does so no longer; False where it was settled before."""
+    def settle_start(self, key: str, *, state: StartState, why: str, now: datetime, alert: Alert | None = None) -> bool:
+        """What waited does so no longer; False where it was settled before.
+
+        `alert` tells the people of a rollout of it, and its event goes to that rollout's history, in the same transaction.
+        """
 
     def find_start(self, key: str) -> Start | None:
         """None where the key is new."""

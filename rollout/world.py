@@ -110,6 +110,10 @@ class DeploymentState:
     name: str
     state: str
     pin: Pin
+    tags: Mapping[str, str] = field(default_factory=lambda: NO_TAGS)
+    #: Stays the same while the deployment is scaled, tagged or moved by Azure; another one once it is created anew or
+    #: serves something else.
+    identity: str = ""
 
     @property
     def exists_to_serve(self) -> bool:

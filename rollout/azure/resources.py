@@ -5,6 +5,8 @@ told apart from a broken answer; what we do not need may be missing. A write sen
 known to us or not, but for the split, our tag, and what only Azure may set.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +23,9 @@ MAX_SHOWN = 80
 #: What only Azure may set: not sent back.
 _READ_ONLY = frozenset({"id", "name", "type", "systemData"})
 _READ_ONLY_PROPERTIES = frozenset({"provisioningState", "scoringUri", "swaggerUri"})
+#: What tells two versions of a deployment apart, beside the variables that are not Azure's own.
+_CONTENT = ("model", "environmentId", "codeConfiguration", "instanceType", "requestSettings")
+_AZURES_VARIABLES = ("AZUREML_", "AML_")
 _AUTH_MODES = {"key": "key", "amltoken": "aml_token", "aadtoken": "aad_token"}
 
 
@@ -53,6 +58,7 @@ def deployment_state(item: Any) -> DeploymentState:
     body = _mapping(item, "the deployment")
     properties = _mapping(body.get("properties"), "properties")
     code = _optional_mapping(properties.get("codeConfiguration"))
+    system = _optional_mapping(body.get("systemData"))
     return DeploymentState(
         name=_text(body.get("name"), "name"),
         state=_text(properties.get("provisioningState"), "properties.provisioningState"),
@@ -60,10 +66,20 @@ def deployment_state(item: Any) -> DeploymentState:
             model=_reference(properties.get("model")),
             environment=_reference(properties.get("environmentId")),
             code="/".join(str(part) for part in (code.get("codeId"), code.get("scoringScript")) if part) or None,
-            modified_at=_optional_mapping(body.get("systemData")).get("lastModifiedAt"),
+            modified_at=system.get("lastModifiedAt"),
             instances=_count(_optional_mapping(body.get("sku")).get("capacity")),
         ),
+        tags={str(key): str(value) for key, value in _optional_mapping(body.get("tags")).items()},
+        identity=f"{system.get('createdAt') or 'unknown'}-{_content(properties)}",
     )
+
+
+def _content(properties: Mapping[str, Any]) -> str:
+    """What a deployment serves, and with what, as a short digest: neither how many instances, nor when it was touched."""
+    variables = _optional_mapping(properties.get("environmentVariables")).items()
+    own = {name: value for name, value in variables if not str(name).startswith(_AZURES_VARIABLES)}
+    content = [own, *(properties.get(name) for name in _CONTENT)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def name_of(item: Any) -> str | None:

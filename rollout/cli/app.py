@@ -27,6 +27,7 @@ from rollout.cli import (
     planning,
     predicting,
     reading,
+    triggering,
 )
 from rollout.cli.options import FAILED, Config, Format, Output
 from rollout.cli.terminal import fold, look_of
@@ -68,6 +69,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("export", evidence.export),
     ("alerts", reading.alerts),
     ("policies", reading.policies),
+    ("triggers", triggering.triggers),
     ("predict", predicting.predict),
     ("doctor", doctor.doctor),
     ("import", importing.import_policy),

@@ -82,6 +82,10 @@ class PolicyBook:
         there = f"the daemon knows {', '.join(sorted(known))}" if known else "the daemon has loaded none"
         raise PolicyError(f"There is no policy {name}: {there}. To send one, name its file: rollout start FILE.")
 
+    def loaded(self) -> Sequence[Policy]:
+        """The last good version of every policy, by name."""
+        return [policy for _, policy in sorted(self._by_name().items())]
+
     def parse(self, text: str, *, file: str, files: Files | None = None) -> Policy:
         """A policy that was sent, with a way to read the files that it names. Raises PolicyError with every mistake."""
         policy = parse_policy(text, file=file, defaults=self._defaults, files=files)

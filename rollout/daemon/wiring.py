@@ -33,6 +33,7 @@ from rollout.ports import Store
 from rollout.prober import AT_ONCE, Prober
 from rollout.reconciler import Reconciler
 from rollout.store import open_store
+from rollout.triggers import EVERY, Watched, Watcher
 from rollout.web.service import Service
 from rollout.web.views import iso
 from rollout.world import EndpointRef, Severity, Snapshot
@@ -131,6 +132,10 @@ class _Builder:
 
     def parts(self, new_id: Callable[[], str], closing: ExitStack) -> Parts:
         """All of them."""
+
+        def watched() -> Sequence[Watched]:
+            return watcher.watched()
+
         service = Service(
             store=self._store,
             clock=self._clock,
@@ -143,12 +148,22 @@ class _Builder:
             past=Past(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
             groups=self._site.settings.groups,
             trials=Trials(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
+            triggers=watched,
+        )
+        watcher = Watcher(
+            store=self._store,
+            clock=self._clock,
+            snapshots=self._collector,
+            policies=self._policies.loaded,
+            starting=service,
+            recipients=self._whom,
+            log=cast(FilteringBoundLogger, self._log),
         )
         return Parts(
             store=self._store,
             dispatcher=self._dispatcher,
             prober=self._prober,
-            jobs=[*self._polls.values(), *self._keeping_jobs()],
+            jobs=[*self._polls.values(), self._trigger_job(watcher), *self._keeping_jobs()],
             service=service,
             health=self._health(),
             courier=self._courier,
@@ -169,17 +184,12 @@ class _Builder:
         )
 
     def _make_dispatcher(self) -> Dispatcher:
-        channels = self._site.channels
-
-        def whom(policy: Policy, severity: Severity) -> tuple[str, ...]:
-            return recipients(policy, severity, channels)
-
         reconciler = Reconciler(
             store=self._store,
             clock=self._clock,
             endpoints=self._azure.endpoints,
             snapshots=self._collector,
-            recipients=whom,
+            recipients=self._whom,
             log=self._log,
             probes=self._prober,
             fleets=self._azure.fleets,
@@ -192,6 +202,9 @@ class _Builder:
             owner=OWNER,
             log=self._log,
         )
+
+    def _whom(self, policy: Policy, severity: Severity) -> tuple[str, ...]:
+        return recipients(policy, severity, self._site.channels)
 
     def _changed(self, refs: Iterable[EndpointRef]) -> None:
         self._store.wake(refs, now=self._clock.now())
@@ -237,6 +250,17 @@ class _Builder:
 
     def _poll(self, name: str, work: Callable[[], None], every: timedelta) -> Job:
         return Job(name, work, every=seconds(self._clock, every), pool=self._readers, log=self._log)
+
+    def _trigger_job(self, watcher: Watcher) -> Job:
+        """Its looks at Azure have no thread of their own: a trigger is in no hurry."""
+
+        def look() -> None:
+            try:
+                watcher.look()
+            finally:
+                self._dispatcher.wake()  # a running rollout may have been told to make room
+
+        return self._poll("Looking for what triggers wait for", look, EVERY)
 
     def _keeping_jobs(self) -> Iterable[Job]:
         work: Mapping[str, tuple[Callable[[], None], float]] = {

@@ -28,6 +28,7 @@ from rollout.policy.model import (
 from rollout.policy.probes import Probes
 from rollout.policy.render import effective_yaml, json_schema
 from rollout.policy.smoke import SmokeTest
+from rollout.policy.triggers import DeploymentTrigger, ScheduleTrigger, Trigger
 from rollout.policy.windows import Windows
 from rollout.policy.written import parse_policy
 
@@ -38,6 +39,7 @@ __all__ = [
     "Checks",
     "ClientErrorCheck",
     "CustomCheck",
+    "DeploymentTrigger",
     "Doubt",
     "ErrorCheck",
     "Expert",
@@ -46,8 +48,10 @@ __all__ = [
     "NoData",
     "Policy",
     "Probes",
+    "ScheduleTrigger",
     "SmokeTest",
     "Step",
+    "Trigger",
     "When",
     "Windows",
     "advice",

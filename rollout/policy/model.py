@@ -21,6 +21,7 @@ like its file and is equal when read back):
 - `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
 - `windows`: `Windows(allow: tuple of texts, freeze: tuple of Frozen, start_outside)` or None = always (see `windows`)
+- `trigger`: `Trigger(deployment, schedule, when_busy)` or None = only `rollout start` starts it
 - `deadline`: timedelta of active time; `after`: `After(keep_stable: timedelta | None, then: "keep")`, None = stable is not
   kept to take the traffic back; `alerts`: names of channels; `runbook`: address or None
 - `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
@@ -66,6 +67,7 @@ from rollout.policy.after import KEEP, After
 from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
+from rollout.policy.triggers import Trigger
 from rollout.policy.windows import Windows
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -186,6 +188,7 @@ class Common(Model):
     candidate: Deployment = Field(
         default=None, description="The deployment that is to serve; by default the one without traffic"
     )
+    trigger: Trigger | None = Field(default=None, description="What starts a rollout without being asked")
     holdback: Holdback = Field(
         default=5, description="The share that stays on stable until the last bake ends", examples=["5%"]
     )

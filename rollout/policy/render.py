@@ -14,6 +14,7 @@ from rollout.policy.checks import AnswerSizeCheck, Checks, ClientErrorCheck, Cus
 from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
+from rollout.policy.triggers import ScheduleTrigger, Trigger
 from rollout.policy.windows import Windows
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
@@ -27,6 +28,7 @@ _PARTS = (
     Expert,
     LatencyCheck,
     NoData,
+    Trigger,
     When,
     Windows,
     WrittenProbes,
@@ -41,6 +43,7 @@ _ORDER = (
     "mode",
     "stable",
     "candidate",
+    "trigger",
     "first_step",
     "steps",
     "holdback",
@@ -112,6 +115,7 @@ def json_schema() -> dict[str, Any]:
     for model in _PARTS:
         _write_defaults(schema["$defs"][model.__name__], model.model_construct())
     _write_defaults(schema["$defs"]["CustomCheck"], CustomCheck.model_construct(name=""))
+    _write_defaults(schema["$defs"]["ScheduleTrigger"], ScheduleTrigger.model_construct(expression=""))
     _write_defaults(schema, PolicyFile.model_construct(endpoint_name=""))
     schema["properties"]["steps"]["default"] = [format_share(step.traffic or 0) for step in DEFAULT_STEPS]
     return {"$schema": Generate.schema_dialect, **schema, "title": "Rollout policy"}

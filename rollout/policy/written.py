@@ -55,7 +55,7 @@ LAST_BAKE = timedelta(minutes=30)
 #: Fields and values of later versions, and what to do until then.
 LATER: Mapping[str, str] = {
     "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
-    "trigger": "starting without being asked; take it out, and use `rollout start`",
+    "trigger.model": "starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
     "when.regression=alert": "an alert without an action; write pause or rollback",

@@ -67,9 +67,13 @@ class Rollouts:
             found = connection.execute(query).one_or_none()
         return codec.load_rollout(found.doc, name=found.id) if found else None
 
-    def rollouts(self, *, active_only: bool = False, limit: int = 100) -> Sequence[Rollout]:
+    def rollouts(
+        self, ref: EndpointRef | None = None, *, active_only: bool = False, limit: int = 100
+    ) -> Sequence[Rollout]:
         """Newest first."""
         query = select(_T.id, _T.doc).order_by(_T.number.desc()).limit(limit)
+        if ref is not None:
+            query = query.where(_of(ref))
         if active_only:
             query = query.where(_T.active)
         with self._database.reading() as connection:

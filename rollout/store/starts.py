@@ -14,9 +14,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from rollout.errors import ConflictError
 from rollout.ports import Start, StartState
-from rollout.store import tables
+from rollout.store import codec, tables
 from rollout.store.database import Database
-from rollout.world import EndpointRef
+from rollout.store.outbox import post
+from rollout.world import Alert, EndpointRef
 
 _T = tables.starts.c
 
@@ -36,11 +37,16 @@ class Starts:
                     noted.append(start)
         return noted
 
-    def settle_start(self, key: str, *, state: StartState, why: str, now: datetime) -> bool:
+    def settle_start(self, key: str, *, state: StartState, why: str, now: datetime, alert: Alert | None = None) -> bool:
         """What waited does so no longer."""
+        waiting = update(tables.starts).where(_T.key == key, _T.state == "waiting")
         with self._database.writing() as connection:
-            waiting = update(tables.starts).where(_T.key == key, _T.state == "waiting")
-            return bool(connection.execute(waiting.values(state=state, why=why, settled_at=now)).rowcount)
+            settled = connection.execute(waiting.values(state=state, why=why, settled_at=now)).rowcount
+            if settled and alert is not None:
+                line = {"rollout_id": alert.rollout_id, "doc": codec.dump_event(alert.event)}
+                connection.execute(insert(tables.history), [line])
+                post(connection, [alert])
+        return bool(settled)
 
     def find_start(self, key: str) -> Start | None:
         """None where the key is new."""

@@ -183,6 +183,12 @@ def _add_rest(router: APIRouter, service: Service) -> None:
         """The policy files that the daemon watches, with their mistakes."""
         return {"policies": [views.policy_view(found) for found in service.policies.listed()]}
 
+    @router.get("/triggers", tags=["policies"])
+    def triggers(endpoint: str | None = None, workspace: Workspace = None) -> views.Json:
+        """What starts rollouts without being asked: what is waited for, what came, what it did and why not."""
+        found = service.triggers(endpoint=endpoint, workspace=workspace)
+        return {"now": views.iso(service.now()), "triggers": found}
+
     @router.post("/plan", tags=["policies"])
     def plan(body: PlanBody) -> views.Json:
         """What a policy will see and take on its endpoint, from the endpoint's last hours; takes seconds."""

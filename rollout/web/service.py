@@ -19,14 +19,17 @@ from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
 from rollout.policy import CustomCheck, Files, Policy, effective_yaml
-from rollout.ports import Clock, Delivery, Store
+from rollout.policy.triggers import KINDS
+from rollout.ports import Clock, Delivery, Start, Store
+from rollout.triggers import Watched
 from rollout.web import views
 from rollout.web.explaining import explain_view
 from rollout.web.plans import plan_view
+from rollout.web.triggering import trigger_view
 from rollout.web.trying import Trials, trial_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
-MAX_LISTED = 500
+MAX_LISTED, LISTED_STARTS = 500, 10
 
 
 class Policies(Protocol):
@@ -94,8 +97,10 @@ class Service:
         past: Past | None = None,
         trials: Trials | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        triggers: Callable[[], Sequence[Watched]] = tuple,
     ) -> None:
         self._groups = groups or {}
+        self._triggers = triggers
         self._past = past
         self._trials = trials
         self.policies = policies
@@ -131,7 +136,7 @@ class Service:
         """
         changes = {"stable": stable} if stable else {}
         policy = policy.model_copy(update={**changes, **({"mode": "observe"} if observe else {})})
-        ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
+        ref = self.ref_of(policy)
         rollout, events = new_rollout(
             rollout_id=self._new_id(), ref=ref, policy=policy, candidate=candidate, by=by, now=self.now()
         )
@@ -143,7 +148,7 @@ class Service:
 
     def plan(self, policy: Policy, *, hours: int) -> views.Json:
         """What the policy does on its endpoint, from the endpoint's last hours; waits for Azure. Raises RolloutError."""
-        ref = EndpointRef(workspace=self._workspace_of(policy), name=policy.endpoint_name)
+        ref = self.ref_of(policy)
         if self._past is None:
             raise RefusedError("This daemon keeps no past of its endpoints: plan with --rps.")
         plan = plan_of(policy, self._past.profile(ref, hours=hours))
@@ -167,8 +172,10 @@ class Service:
         ref = EndpointRef(workspace=self._workspace(workspace, how="name one with --workspace"), name=endpoint)
         return trial_view(self._trials.run(ref, checks, hours=hours), checks)
 
-    def _workspace_of(self, policy: Policy) -> str:
-        return self._workspace(policy.workspace, how="add `workspace:` to the policy")
+    def ref_of(self, policy: Policy) -> EndpointRef:
+        """The endpoint that a policy is about. Raises PolicyError where the settings do not tell its workspace."""
+        workspace = self._workspace(policy.workspace, how="add `workspace:` to the policy")
+        return EndpointRef(workspace=workspace, name=policy.endpoint_name)
 
     def _workspace(self, name: str | None, *, how: str) -> str:
         known = ", ".join(self._workspaces)
@@ -268,6 +275,22 @@ class Service:
     def command_result(self, command_id: str) -> CommandResult | None:
         """None while no tick has seen it."""
         return self._store.command_result(command_id)
+
+    # --- triggers
+
+    def triggers(self, *, endpoint: str | None, workspace: str | None) -> list[views.Json]:
+        """Every policy's trigger, with what it saw and did last."""
+        return [
+            trigger_view(watched, self._starts(watched))
+            for watched in self._triggers()
+            if endpoint in {None, watched.policy.endpoint_name}
+            and (workspace is None or (watched.ref is not None and watched.ref.workspace == workspace))
+        ]
+
+    def _starts(self, watched: Watched) -> list[Start]:
+        found = self._store.starts(watched.ref, limit=MAX_LISTED) if watched.ref else ()
+        told = [start for start in found if start.policy == watched.policy.name and start.kind in KINDS]
+        return told[:LISTED_STARTS]
 
     # --- alerts
 

@@ -184,13 +184,15 @@ class LocalAzure:
         self.by_hand(**(traffic or {"blue": 100}))
         self.settle()
 
-    def deploy(self, name: str, version: int) -> None:
+    def deploy(self, name: str, version: int, *, instances: int = 1, **tags: str) -> None:
         """A deployment is created or changed in place, and is ready."""
         values = {
             "model": f"azureml:recommender:{version}",
             "environment": "azureml:env:1",
             "code_configuration": {"code": f"azureml:code:{version}", "scoring_script": "score.py"},
             "instance_type": "Standard_DS3_v2",
+            "instance_count": instances,
+            "tags": tags,
         }
         self.cloud.put_deployment(NAME, name, deployment_body(values, self.cloud.identity), actor=BOB)
         self.cloud.hurry()
@@ -276,7 +278,8 @@ def _deployment(found: Deployment) -> DeploymentState:
         modified_at=found.system.modified_at.isoformat(),
         instances=spec.instances,
     )
-    return DeploymentState(name=found.name, state=found.state, pin=pin)
+    identity = f"{found.system.created_at.isoformat()}-{spec.model}-{spec.environment}-{spec.code}"
+    return DeploymentState(name=found.name, state=found.state, pin=pin, tags=spec.tags, identity=identity)
 
 
 @dataclass

@@ -52,6 +52,14 @@ class Person:
         if deployments:
             self.set_traffic(endpoint, {deployments[0]: 100})
 
+    def deploy(self, endpoint: str, deployment: str, *, sample: str = "green-v2.yml", **fields: Any) -> None:
+        """Create or change one deployment of the sample model, with these fields of its file."""
+        from azure.ai.ml import load_online_deployment
+
+        given = {"name": deployment, "endpoint_name": endpoint, **fields}
+        described = load_online_deployment(SAMPLES / sample, params_override=[{name: given[name]} for name in given])
+        self._client.online_deployments.begin_create_or_update(described).result()
+
     def replace(self, endpoint: str, deployment: str) -> None:
         """Put another model behind a deployment, in place."""
         from azure.ai.ml import load_online_deployment

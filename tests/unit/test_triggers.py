@@ -1,0 +1,396 @@
+"""Triggers: what appears is started once, whatever happens in between; on a real store and the sandbox's model of Azure."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from rollout.collector import Collector, WorkspaceSources
+from rollout.daemon.policies import PolicyBook
+from rollout.errors import UnavailableError
+from rollout.lifecycle import Phase, Rollout
+from rollout.policy import DeploymentTrigger, Policy, ScheduleTrigger, Trigger
+from rollout.ports import Start
+from rollout.store import SqlStore, open_store
+from rollout.triggers import Watcher
+from rollout.web.service import Service
+from rollout.world import EndpointRef, Pin
+from tests.support.api import SeenWorld
+from tests.support.local_azure import NAME, LocalAzure
+from tests.support.site import everybody
+from tests.support.stories import a_policy
+
+REF = EndpointRef(workspace="prod", name=NAME)
+AUTO = Trigger(deployment=DeploymentTrigger(tags={"rollout": "auto"}))
+NIGHTLY = Trigger(schedule=ScheduleTrigger(expression="0 3 * * *", time_zone="UTC"))
+
+
+@dataclass
+class Yard:
+    """A daemon's triggers over one endpoint, which blue serves and where green waits."""
+
+    folder: Path
+    azure: LocalAzure = field(default_factory=LocalAzure)
+    policies: list[Policy] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.azure.begin()
+        self.ids = itertools.count(1)
+        self.open()
+
+    def open(self) -> None:
+        """A daemon starts."""
+        log = structlog.get_logger()
+        self.store: SqlStore = open_store(f"sqlite:///{self.folder / 'rollout.db'}", exclusive=True)
+        self.collector = Collector(
+            store=self.store,
+            clock=self.azure.clock,
+            sources=[WorkspaceSources(workspace="prod", endpoints=self.azure)],
+            on_change=lambda _refs: None,
+        )
+        self.service = Service(
+            store=self.store,
+            clock=self.azure.clock,
+            policies=PolicyBook(None, defaults={}, channels=frozenset(), clock=self.azure.clock, log=log),
+            world=SeenWorld(),
+            workspaces=("prod",),
+            wake=lambda: None,
+            started=lambda _ref: None,
+            new_id=lambda: f"r{next(self.ids)}",
+        )
+        self.watcher = Watcher(
+            store=self.store,
+            clock=self.azure.clock,
+            snapshots=self.collector,
+            policies=lambda: self.policies,
+            starting=self.service,
+            recipients=everybody,
+            log=log,
+        )
+
+    def restart(self) -> None:
+        """The daemon is killed, and another one starts."""
+        self.store.close()
+        self.open()
+
+    def wait_for(self, trigger: Trigger = AUTO, **changes: Any) -> None:
+        """A policy with this trigger is read, and looked at for the first time."""
+        self.policies[:] = [a_policy(trigger=trigger, **changes)]
+        self.watcher.look()
+
+    def look(self, *, minutes: int = 1) -> Sequence[str]:
+        """Time passes, and the watcher looks; the rollouts' candidates and phases, newest first."""
+        self.azure.clock.move(60 * minutes)
+        self.watcher.look()
+        return [f"{rollout.candidate} {rollout.phase}" for rollout in self.store.rollouts()]
+
+    def active(self) -> Rollout:
+        """The rollout that runs."""
+        (found,) = self.store.rollouts(active_only=True)
+        return found
+
+    def goes_on(self, phase: Phase) -> Rollout:
+        """The running rollout comes to another phase, its pair found and pinned."""
+        found = self.active()
+        (lease,) = self.store.claim_due(now=self.azure.clock.now(), owner="me", lease=timedelta(seconds=1))
+        stable = "blue" if found.candidate != "blue" else "green"
+        pins = (self.pin(stable), self.pin(found.candidate or ""))
+        self.store.save(lease, replace(found, phase=phase, stable=stable, pins=pins))
+        self.store.release(lease, due_at=self.azure.clock.now())
+        return found
+
+    def pin(self, name: str) -> Pin:
+        """What a deployment serves now."""
+        return self.azure.deployments(NAME)[name].pin
+
+    def starts(self) -> list[Start]:
+        """What was seen, oldest first, but for the first looks."""
+        return [start for start in reversed(self.store.starts()) if start.kind != "watch"]
+
+    def told(self) -> list[str]:
+        """The same in words."""
+        return [f"{start.what}: {start.state}{f', {start.why}' if start.why else ''}" for start in self.starts()]
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    yard = Yard(tmp_path)
+    yield yard
+    yard.store.close()
+
+
+# --- deployments
+
+
+def test_a_tagged_deployment_that_appears_without_traffic_is_started_once(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto", team="food")
+
+    assert yard.look() == ["black pending"]
+    assert yard.active().created_by == "a trigger (deployment black)"
+    assert yard.look() == ["black pending"]
+    yard.goes_on(Phase.ROLLED_BACK)
+    yard.restart()
+
+    assert yard.look() == ["black rolled_back"]
+    assert yard.told()[-1] == "deployment black: started"
+
+
+def test_what_was_there_before_the_trigger_is_left_alone(yard: Yard) -> None:
+    yard.azure.deploy("green", 2, rollout="auto")
+    yard.wait_for()
+
+    assert yard.look() == []
+    assert yard.told() == [
+        "deployment blue: known, it serves",
+        "deployment green: known, it was there before the trigger",
+    ]
+    yard.azure.deploy("green", 3, rollout="auto")
+    assert yard.look() == ["green pending"]
+
+
+def test_what_appears_while_no_daemon_runs_is_started_by_the_next(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.restart()
+
+    assert yard.look() == ["black pending"]
+
+
+@pytest.mark.parametrize("tags", [{}, {"rollout": "Auto"}, {"rollouts": "auto"}])
+def test_other_tags_start_nothing(yard: Yard, tags: dict[str, str]) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, **tags)
+
+    assert yard.look() == []
+
+
+def test_what_serves_is_never_a_candidate(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("blue", 3, rollout="auto")  # in place, under all traffic
+    yard.look()
+    yard.azure.by_hand(green=100)
+    yard.azure.settle()
+
+    assert yard.look() == []
+    yard.azure.deploy("green", 2, rollout="auto")
+    yard.azure.by_hand(blue=100)
+    yard.azure.settle()
+    assert yard.look() == []  # green served: it is no news
+
+
+def test_a_deployment_that_is_scaled_or_tagged_anew_is_the_same(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    yard.azure.deploy("black", 3, instances=3, rollout="auto")
+    assert yard.look() == ["black rolled_back"]
+    yard.azure.deploy("black", 3, instances=1, rollout="auto", owner="anna")
+    assert yard.look() == ["black rolled_back"]
+
+    yard.azure.deploy("black", 2, rollout="auto")
+    assert yard.look() == ["black pending", "black rolled_back"]
+
+
+def test_one_that_is_deleted_and_created_again_is_new(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.goes_on(Phase.ROLLED_BACK)
+    assert yard.azure.delete("black")
+    assert yard.look() == ["black rolled_back"]
+    yard.azure.deploy("black", 3, rollout="auto")
+
+    assert yard.look() == ["black pending", "black rolled_back"]
+
+
+def test_a_candidate_that_was_started_by_hand_is_not_started_again(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.service.start(yard.policies[0], by="anna", candidate="black")
+    yard.goes_on(Phase.PROGRESSING)
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["black rolled_back"]
+    assert yard.told()[-1] == "deployment black: known, it was the candidate of rollout r1"
+
+
+def test_an_endpoint_without_a_stable_has_no_candidate_yet(yard: Yard) -> None:
+    yard.azure.by_hand(blue=0)
+    yard.azure.settle()
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    assert yard.look() == []
+
+    yard.azure.by_hand(blue=100)
+    yard.azure.settle()
+    assert yard.look() == ["black pending"]
+
+
+def test_a_policy_that_names_its_candidate_waits_for_that_one(yard: Yard) -> None:
+    yard.wait_for(candidate="Black")
+    yard.azure.deploy("white", 3, rollout="auto")
+    assert yard.look() == []
+    yard.azure.deploy("black", 3, rollout="auto")
+
+    assert yard.look() == ["black pending"]
+
+
+def test_an_endpoint_that_cannot_be_read_blinds_no_other(yard: Yard) -> None:
+    yard.wait_for()
+    other = a_policy(name="other", endpoint_name="menu-ranker", trigger=AUTO)
+    yard.policies[:0] = [other]
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.azure.next_reads.append(UnavailableError("Azure did not answer."))
+
+    with pytest.raises(UnavailableError):
+        yard.look()
+
+    assert [rollout.candidate for rollout in yard.store.rollouts()] == ["black"]
+    trouble = {watched.policy.name: watched.trouble for watched in yard.watcher.watched()}
+    assert trouble == {"other": "Azure did not answer.", "recommender": None}
+
+
+# --- while a rollout runs
+
+
+def test_the_newest_waits_until_the_running_one_has_ended(yard: Yard) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.azure.deploy("white", 2, rollout="auto")
+    assert yard.look() == ["black pending"]
+    yard.restart()
+    yard.azure.deploy("red", 3, rollout="auto")
+    assert yard.look() == ["black pending"]
+    assert yard.told()[-2:] == ["deployment white: passed, deployment red came after it", "deployment red: waiting"]
+
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["red pending", "black rolled_back"]
+    yard.goes_on(Phase.ROLLED_BACK)
+    assert yard.look() == ["red rolled_back", "black rolled_back"]
+
+
+@pytest.mark.parametrize("change", ["deleted", "given traffic", "changed"])
+def test_what_waits_is_looked_at_again_before_it_starts(yard: Yard, change: str) -> None:
+    yard.wait_for()
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.azure.deploy("white", 2, rollout="auto")
+    yard.look()
+    if change == "deleted":
+        yard.azure.delete("white")
+    elif change == "changed":
+        yard.azure.deploy("white", 3)  # and no longer tagged
+    else:
+        yard.azure.by_hand(blue=50, white=50)
+        yard.azure.settle()
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["black rolled_back"]
+    whys = {"deleted": "it is gone", "changed": "it was changed since", "given traffic": "it serves"}
+    assert yard.told()[-1] == f"deployment white: passed, {whys[change]}"
+
+
+def test_replace_ends_the_running_one_first(yard: Yard) -> None:
+    yard.wait_for(AUTO.model_copy(update={"when_busy": "replace"}))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    running = yard.goes_on(Phase.PROGRESSING)
+    yard.azure.deploy("white", 2, rollout="auto")
+
+    assert yard.look() == ["black progressing"]
+    assert yard.look() == ["black progressing"]
+    (command,) = yard.store.pending_commands(running.id)
+    assert (command.verb, command.by) == ("abort", "a trigger")
+    assert command.reason == "deployment white takes its place (when_busy: replace)"
+
+    yard.goes_on(Phase.ABORTED)
+    assert yard.look() == ["white pending", "black aborted"]
+
+
+@pytest.mark.parametrize("phase", [Phase.PAUSED, Phase.ROLLING_BACK, Phase.PROMOTING])
+def test_what_a_person_holds_or_is_about_to_end_is_not_replaced(yard: Yard, phase: Phase) -> None:
+    yard.wait_for(AUTO.model_copy(update={"when_busy": "replace"}))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    running = yard.goes_on(phase)
+    yard.azure.deploy("white", 2, rollout="auto")
+
+    yard.look()
+
+    assert yard.store.pending_commands(running.id) == []
+    assert yard.told()[-1] == "deployment white: waiting"
+
+
+def test_refuse_tells_the_running_one_once(yard: Yard) -> None:
+    yard.wait_for(AUTO.model_copy(update={"when_busy": "refuse"}))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.azure.deploy("white", 2, rollout="auto")
+    yard.look()
+    yard.look()
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["black rolled_back"]
+    told = "Not started: deployment white, because this rollout runs, and the policy says when_busy: refuse."
+    assert [event.sentence for event in yard.store.history("r1") if event.kind == "refused"] == [told]
+    assert [delivery.alert.event.sentence for delivery in yard.store.deliveries()] == [told]
+    assert yard.told()[-1] == "deployment white: refused, rollout r1 ran, and the policy says: when_busy: refuse"
+
+
+# --- schedules
+
+
+def test_a_schedule_rolls_out_what_waits_once(yard: Yard) -> None:
+    yard.wait_for(NIGHTLY)  # at two
+    yard.azure.deploy("black", 3)
+    assert yard.look(minutes=50) == []
+    assert yard.look(minutes=10) == ["black pending"]
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look(minutes=24 * 60) == ["black rolled_back"]
+
+    why = "it was the candidate of rollout r1"
+    assert yard.told()[-1].startswith("the schedule of 2026-11-23 03:00 UTC: passed, nothing new waits (")
+    assert f"black: {why}" in yard.told()[-1]
+    assert "green: it was there before the trigger" in yard.told()[-1]
+
+
+def test_of_many_missed_times_one_is_made_up(yard: Yard) -> None:
+    yard.wait_for(NIGHTLY)
+    yard.azure.deploy("black", 3)
+    yard.restart()
+
+    assert yard.look(minutes=3 * 24 * 60) == ["black pending"]
+
+    assert [start.what for start in yard.starts() if start.kind == "schedule"] == [
+        "the schedule of 2026-11-24 03:00 UTC"
+    ]
+
+
+def test_a_schedule_that_finds_two_names_both(yard: Yard) -> None:
+    yard.wait_for(NIGHTLY)
+    yard.azure.deploy("black", 3)
+    yard.azure.deploy("white", 3)
+
+    assert yard.look(minutes=24 * 60) == []
+    assert yard.told()[-1].endswith("black and white wait without traffic: name one as `candidate` in the policy")
+
+
+def test_a_first_look_makes_up_nothing(yard: Yard) -> None:
+    yard.wait_for(NIGHTLY)
+    yard.azure.deploy("black", 3)
+
+    assert yard.look() == []
+    assert [start.kind for start in yard.starts()] == ["deployment", "deployment"]
+    (watched,) = yard.watcher.watched()
+    assert f"{watched.next_due:%d %H:%M}" == "22 03:00"
