@@ -22,7 +22,7 @@ def triggers(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Show what starts rollouts by itself: what is waited for, what came, what it did and why not."""
+    """Show what starts rollouts by itself, and what did not and why."""
     found = daemon(config).get("/v1/triggers", endpoint=endpoint or name, workspace=workspace)
     lines = shown(found["triggers"], look_of(sys.stdout), now=moment(found["now"]))
     show(found, lines, output)

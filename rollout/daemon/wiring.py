@@ -252,7 +252,7 @@ class _Builder:
         return Job(name, work, every=seconds(self._clock, every), pool=self._readers, log=self._log)
 
     def _trigger_job(self, watcher: Watcher) -> Job:
-        """Its looks at Azure have no thread of their own: a trigger is in no hurry."""
+        """Its looks at Azure have a thread of their own, so that nothing else waits for them."""
 
         def look() -> None:
             try:
@@ -260,7 +260,8 @@ class _Builder:
             finally:
                 self._dispatcher.wake()  # a running rollout may have been told to make room
 
-        return self._poll("Looking for what triggers wait for", look, EVERY)
+        every, pool = seconds(self._clock, EVERY), Pool("triggers", 1)
+        return Job("Looking for what triggers wait for", look, every=every, pool=pool, log=self._log)
 
     def _keeping_jobs(self) -> Iterable[Job]:
         work: Mapping[str, tuple[Callable[[], None], float]] = {

@@ -11,7 +11,7 @@ from rollout.lifecycle import Phase, Rollout
 from rollout.ports import Start
 from rollout.triggers import deployments, schedule
 from rollout.triggers.scene import Scene, key_of
-from rollout.world import DeploymentState
+from rollout.world import DeploymentState, Verb
 
 #: Phases in which the end of the running rollout is waited for: a person holds it, or it is about to end by itself.
 _LEFT_ALONE = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.PROMOTING})
@@ -36,10 +36,14 @@ class Drop:
 
 @dataclass(frozen=True, kw_only=True)
 class Replace:
-    """End the running rollout, its traffic back on stable first; the start waits for that."""
+    """End the running rollout, its traffic back on stable first; the start waits for that.
+
+    One that only guards its promotion keeps what it promoted: `verb` says which it is.
+    """
 
     start: Start
     rollout: Rollout
+    verb: Verb
 
 
 Move = Begin | Drop | Replace
@@ -88,6 +92,12 @@ def _while_busy(scene: Scene, start: Start, active: Rollout, *, new: bool) -> Mo
     when_busy = scene.policy.trigger.when_busy if scene.policy.trigger else "queue"
     if when_busy == "refuse":
         return Drop(start=start, why=f"rollout {active.id} ran, and the policy says: when_busy: refuse", refused=active)
-    if when_busy == "replace" and new and active.phase not in _LEFT_ALONE:
-        return Replace(start=start, rollout=active)
-    return None
+    verb = _ends(active) if when_busy == "replace" and new else None
+    return Replace(start=start, rollout=active, verb=verb) if verb else None
+
+
+def _ends(active: Rollout) -> Verb | None:
+    """The command that makes room; None: its end is waited for."""
+    if active.phase is Phase.GUARDING:
+        return None if active.fail_stands else Verb.PROMOTE
+    return None if active.phase in _LEFT_ALONE else Verb.ABORT

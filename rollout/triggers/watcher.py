@@ -21,7 +21,7 @@ from rollout.triggers import deployments, schedule
 from rollout.triggers.deciding import Begin, Drop, Move, decide
 from rollout.triggers.deciding import Replace as ReplaceMove
 from rollout.triggers.scene import Scene, key_of
-from rollout.world import Alert, Command, EndpointRef, Event, Severity, Verb
+from rollout.world import Alert, Command, EndpointRef, Event, Severity
 
 #: On the daemon's clock.
 EVERY = timedelta(seconds=60)
@@ -194,7 +194,7 @@ class Watcher:
             Command(
                 id=f"replace-{_short(move.start.key)}-{move.rollout.id}",
                 rollout_id=move.rollout.id,
-                verb=Verb.ABORT,
+                verb=move.verb,
                 at=scene.now,
                 by=BY,
                 origin="trigger",

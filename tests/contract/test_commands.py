@@ -224,7 +224,7 @@ def test_status_shows_where_it_stands(api: LocalApi, words: list[str]) -> None:
 
 def test_every_read_speaks_json(api: LocalApi) -> None:
     running(api)
-    reads = ["list", "get recommender", "status recommender", "history recommender", "alerts", "policies"]
+    reads = ["list", "get recommender", "status recommender", "history recommender", "alerts", "policies", "triggers"]
     for words in reads:
         assert json.loads(run(api, *words.split(), "-o", "json").out)
 

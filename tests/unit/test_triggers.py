@@ -3,16 +3,18 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from rollout.cli import triggering
+from rollout.cli.terminal import Look, cells
 from rollout.collector import Collector, WorkspaceSources
 from rollout.daemon.policies import PolicyBook
-from rollout.errors import UnavailableError
+from rollout.errors import PolicyError, UnavailableError
 from rollout.lifecycle import Phase, Rollout
 from rollout.policy import DeploymentTrigger, Policy, ScheduleTrigger, Trigger
 from rollout.ports import Start
@@ -62,6 +64,7 @@ class Yard:
             wake=lambda: None,
             started=lambda _ref: None,
             new_id=lambda: f"r{next(self.ids)}",
+            triggers=lambda: self.watcher.watched(),  # noqa: PLW0108 - made below
         )
         self.watcher = Watcher(
             store=self.store,
@@ -94,13 +97,13 @@ class Yard:
         (found,) = self.store.rollouts(active_only=True)
         return found
 
-    def goes_on(self, phase: Phase) -> Rollout:
+    def goes_on(self, phase: Phase, **changes: Any) -> Rollout:
         """The running rollout comes to another phase, its pair found and pinned."""
         found = self.active()
         (lease,) = self.store.claim_due(now=self.azure.clock.now(), owner="me", lease=timedelta(seconds=1))
         stable = "blue" if found.candidate != "blue" else "green"
         pins = (self.pin(stable), self.pin(found.candidate or ""))
-        self.store.save(lease, replace(found, phase=phase, stable=stable, pins=pins))
+        self.store.save(lease, replace(found, phase=phase, stable=stable, pins=pins, **changes))
         self.store.release(lease, due_at=self.azure.clock.now())
         return found
 
@@ -331,6 +334,20 @@ def test_what_a_person_holds_or_is_about_to_end_is_not_replaced(yard: Yard, phas
     assert yard.told()[-1] == "deployment white: waiting"
 
 
+@pytest.mark.parametrize(("failed", "verbs"), [(False, ["promote"]), (True, [])])
+def test_a_release_that_is_guarded_stays_when_it_is_replaced(yard: Yard, failed: bool, verbs: list[str]) -> None:
+    """After a fail that a person must decide on, nobody else does."""
+    yard.wait_for(AUTO.model_copy(update={"when_busy": "replace"}))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    running = yard.goes_on(Phase.GUARDING, fail_stands=failed)
+    yard.azure.deploy("white", 2, rollout="auto")
+
+    yard.look()
+
+    assert [str(command.verb) for command in yard.store.pending_commands(running.id)] == verbs
+
+
 def test_refuse_tells_the_running_one_once(yard: Yard) -> None:
     yard.wait_for(AUTO.model_copy(update={"when_busy": "refuse"}))
     yard.azure.deploy("black", 3, rollout="auto")
@@ -394,3 +411,52 @@ def test_a_first_look_makes_up_nothing(yard: Yard) -> None:
     assert [start.kind for start in yard.starts()] == ["deployment", "deployment"]
     (watched,) = yard.watcher.watched()
     assert f"{watched.next_due:%d %H:%M}" == "22 03:00"
+
+
+# --- what is shown
+
+
+def _views(yard: Yard) -> list[dict[str, Any]]:
+    return yard.service.triggers(endpoint=NAME, workspace="prod")
+
+
+def test_the_triggers_are_told_with_what_they_saw_and_why_nothing_started(yard: Yard) -> None:
+    both = Trigger(deployment=AUTO.deployment, schedule=NIGHTLY.schedule, when_busy="refuse")
+    yard.wait_for(both)
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.azure.deploy("white", 2, rollout="auto")
+    yard.look()
+
+    lines = triggering.shown(_views(yard), Look(width=80), now=yard.azure.clock.now(), zone=UTC)
+
+    assert lines[:3] == [
+        f"recommender  {NAME} in prod",
+        "  waits for a deployment tagged rollout=auto, without traffic or the schedule 0",
+        "  3 * * * (UTC); when busy: refuse",
+    ]
+    assert lines[3].startswith("  since 02:00, last look just now, next time 03:00 (in ")
+    black = lines.index("  02:01  deployment black  started")
+    assert lines[black + 1] == "    rollout r1"
+    white = next(at for at, line in enumerate(lines) if line.endswith("deployment white  refused"))
+    assert " ".join(lines[white + 1 : black]).split() == (
+        ["rollout", "r1", "ran,", "and", "the", "policy", "says:", "when_busy:", "refuse"]
+    )
+    assert max(map(cells, lines)) <= 80
+    assert yard.service.triggers(endpoint="menu-ranker", workspace=None) == []
+
+
+def test_a_trigger_that_cannot_look_says_why(yard: Yard) -> None:
+    yard.policies[:] = [a_policy(trigger=AUTO, workspace="elsewhere"), a_policy(name="good", trigger=AUTO)]
+    with pytest.raises(PolicyError):
+        yard.watcher.look()
+
+    lost, good = yard.service.triggers(endpoint=None, workspace=None)
+
+    assert lost["trouble"] == "workspace: elsewhere is not in the settings, which name prod."
+    assert (lost["since"], good["trouble"]) == (None, None)
+    lines = triggering.shown([lost], Look(width=80), now=yard.azure.clock.now(), zone=UTC)
+    assert "  workspace: elsewhere is not in the settings, which name prod." in lines
+    assert triggering.shown([], Look(width=80), now=yard.azure.clock.now()) == [
+        "No policy has a trigger. `rollout start POLICY` starts a rollout."
+    ]
