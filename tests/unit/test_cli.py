@@ -236,7 +236,10 @@ def test_the_schema_is_printed(tmp_path: Path) -> None:
 def test_help_lists_every_command_in_80_columns(tmp_path: Path) -> None:
     done = run("--help", folder=tmp_path, COLUMNS="80")
     assert done.returncode == 0
-    verbs = "start list get status watch approve reject promote pause resume abort history observe alerts policies triggers lint schema"
+    verbs = (
+        "start list get status watch approve reject promote pause"
+        " resume abort history observe alerts policies triggers lint schema"
+    )
     for verb in [*verbs.split(), "daemon", "demo", "sandbox"]:
         assert f"\n  {verb} " in done.stdout
     lines = done.stdout.splitlines()[1:]  # the first is the usage, which ends in "[ARGS]..."
