@@ -106,6 +106,16 @@ class Would:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartOf:
+    """The release that a rollout belongs to, and its wave (from 1) of how many."""
+
+    release_id: str
+    release: str
+    wave: int
+    waves: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """One move of an endpoint's traffic from stable to candidate, as decided so far."""
 
@@ -119,6 +129,7 @@ class Rollout:
     created_by: str
     phase_since: datetime
     sentence: str  # the last thing that happened, as told
+    part_of: PartOf | None = None  # a release over several endpoints
 
     # the traffic
     resource_id: str | None = None  # Azure's name of the endpoint, once seen

@@ -30,6 +30,7 @@ from rollout.policy.render import effective_yaml, json_schema
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import DeploymentTrigger, ScheduleTrigger, Trigger
 from rollout.policy.windows import Windows
+from rollout.policy.waves import Target, Waves, first_of, policy_of
 from rollout.policy.written import parse_policy
 
 __all__ = [
@@ -52,10 +53,14 @@ __all__ = [
     "SmokeTest",
     "Step",
     "Trigger",
+    "Target",
+    "Waves",
     "When",
     "Windows",
     "advice",
     "effective_yaml",
+    "first_of",
     "json_schema",
     "parse_policy",
+    "policy_of",
 ]

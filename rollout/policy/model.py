@@ -24,6 +24,8 @@ like its file and is equal when read back):
 - `trigger`: `Trigger(deployment, schedule, when_busy)` or None = only `rollout start` starts it
 - `deadline`: timedelta of active time; `after`: `After(keep_stable: timedelta | None, then: "keep")`, None = stable is not
   kept to take the traffic back; `alerts`: names of channels; `runbook`: address or None
+- `waves`: `Waves(order, between: timedelta, on_regression)` or None = this one endpoint; `endpoint_name` is then the first of
+  them, and `waves.policy_of` gives what is judged and pinned: the policy of one endpoint, without waves
 - `expert`: `Expert(alpha: fraction, ratio: float, early: bool, harm_budget: int | None, evidence: ("logs", "metrics", "probes"))`;
   the first of these that is in `evidence` decides promotion
 
@@ -36,7 +38,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -46,6 +48,7 @@ from pydantic import (
     StrictInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from rollout.documents.mistakes import rule
@@ -69,6 +72,7 @@ from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import Trigger
 from rollout.policy.windows import Windows
+from rollout.policy.waves import Waves, two_roles
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50
@@ -179,6 +183,9 @@ class Common(Model):
     workspace: Name | None = Field(
         default=None, description="A workspace named in the settings; the only one there by default", examples=["prod"]
     )
+    waves: Waves | None = Field(
+        default=None, description="Several endpoints instead of one, in groups that come one after the other"
+    )
     mode: Literal["act", "observe"] = Field(
         default="act", description="act: judge, and move traffic; observe: judge what people move, and never write"
     )
@@ -216,6 +223,20 @@ class Common(Model):
         if value is not None and stable is not None and value.casefold() == stable.casefold():
             raise ValueError(f"{show(value)} is the stable deployment too: name another one, or take one of them out")
         return value
+
+    @model_validator(mode="after")
+    def _waves_fit(self) -> Self:
+        broken = [*self._broken_waves(self.waves)] if self.waves else []
+        if broken:
+            raise rule(*broken)
+        return self
+
+    def _broken_waves(self, waves: Waves) -> Iterator[tuple[Path, str]]:
+        yield from two_roles(waves, stable=self.stable, candidate=self.candidate)
+        if self.mode == "observe":
+            yield ("mode",), "waves move traffic: write `mode: act`, or take `waves` out"
+        if self.endpoint_name != waves.order[0][0].endpoint_name:
+            yield ("endpoint_name",), "the endpoints stand in `waves`: take `endpoint_name` out"
 
 
 class Policy(Common):

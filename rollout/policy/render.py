@@ -16,6 +16,7 @@ from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
 from rollout.policy.triggers import ScheduleTrigger, Trigger
 from rollout.policy.windows import Windows
+from rollout.policy.waves import Waves
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
 _PARTS = (
@@ -40,6 +41,7 @@ _ORDER = (
     "description",
     "workspace",
     "endpoint_name",
+    "waves",
     "mode",
     "stable",
     "candidate",
@@ -67,6 +69,8 @@ def effective_yaml(policy: Policy) -> str:
     own = dumped["checks"].pop("custom")
     dumped["checks"] |= {"custom": [{"name": check.pop("name"), **check} for check in own]} if own else {}
     dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
+    if policy.waves is not None:
+        del dumped["endpoint_name"]
     written = {name: dumped[name] for name in _ORDER if dumped.get(name, "") != ""}
     return yaml.dump(written, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
 
@@ -116,7 +120,11 @@ def json_schema() -> dict[str, Any]:
         _write_defaults(schema["$defs"][model.__name__], model.model_construct())
     _write_defaults(schema["$defs"]["CustomCheck"], CustomCheck.model_construct(name=""))
     _write_defaults(schema["$defs"]["ScheduleTrigger"], ScheduleTrigger.model_construct(expression=""))
+    _write_defaults(schema["$defs"]["Waves"], Waves.model_construct(order=()))
     _write_defaults(schema, PolicyFile.model_construct(endpoint_name=""))
+    schema["required"].remove("endpoint_name")
+    one_of = [{"required": ["endpoint_name"]}, {"required": ["waves", "name"]}]
+    schema["anyOf"] = one_of
     schema["properties"]["steps"]["default"] = [format_share(step.traffic or 0) for step in DEFAULT_STEPS]
     return {"$schema": Generate.schema_dialect, **schema, "title": "Rollout policy"}
 

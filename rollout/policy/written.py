@@ -9,10 +9,11 @@ The rule: what is not written is filled in here and nowhere else, so that `rollo
 - `first_step` is `auto` (the first minutes run at a share sized from the traffic) where `steps` is left out, else
   `as_written`.
 - `probes` add their source to `expert.evidence` where that is not written.
+- `endpoint_name` is the first endpoint of the `waves`, where there are any.
 - The defaults of the settings lie under the file, field by field; lists are replaced, not joined.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -48,6 +49,7 @@ from rollout.policy.model import (
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
 from rollout.policy.windows import too_long
+from rollout.policy.waves import Waves, with_first_endpoint
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
@@ -135,6 +137,16 @@ class PolicyFile(Common):
         description="Active time after which the rollout pauses",
         examples=["8h"],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_the_waves(cls, value: object) -> object:
+        return with_first_endpoint(value)
+
+    def _broken_waves(self, waves: Waves) -> Iterator[tuple[Path, str]]:
+        yield from super()._broken_waves(waves)
+        if self.name is None:
+            yield ("name",), "a policy with waves has no endpoint to be called after: write `name: …`"
 
     @field_validator("steps")
     @classmethod
