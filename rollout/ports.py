@@ -14,6 +14,7 @@ from rollout.analysis.cells import Cell
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.noise import Lessons
 from rollout.analysis.terms import Source
+from rollout.lifecycle import releases
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import (
     Alert,
@@ -449,3 +450,40 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and connections."""
+
+
+class KeptRelease(NamedTuple):
+    """A release as saved; `version` counts its writes."""
+
+    release: releases.Release
+    version: int
+
+
+class Releases(Protocol):
+    """Releases over several endpoints. Raises ConflictError where another writer won: look again."""
+
+    def create_release(self, decision: releases.Decision, alerts: Sequence[Alert], *, key: str | None = None) -> None:
+        """A new release with the rollouts that begin it, in one transaction.
+
+        Raises ConflictError if there is an active one of this name, one of the endpoints has an active rollout, or the
+        `key` has begun one before.
+        """
+
+    def begun_by(self, key: str) -> KeptRelease | None:
+        """The release that this key has begun."""
+
+    def save_release(self, decision: releases.Decision, alerts: Sequence[Alert], *, version: int) -> None:
+        """State, rollouts that begin, commands and alerts in one durable transaction, over this version only."""
+
+    def load_release(self, release_id: str) -> KeptRelease:
+        """Raises RefusedError where there is none."""
+
+    def latest_release(self, name: str) -> KeptRelease | None:
+        """The active release of this name, else its newest."""
+
+    def releases(self, *, active_only: bool = False, limit: int = 100) -> Sequence[KeptRelease]:
+        """Newest first."""
+
+
+class ReleasingStore(Store, Releases, Protocol):
+    """A store of rollouts and of releases."""

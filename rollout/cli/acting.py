@@ -48,13 +48,26 @@ def start(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Start a rollout."""
+    """Start a rollout; a policy with waves starts a release over several endpoints."""
     client = daemon(config)
     view = client.post("/v1/rollouts", {"policy": policy_body(policy), "candidate": candidate, **who()})
+    if "members" in view:
+        raise typer.Exit(_started_release(client, view, wait=wait, timeout=timeout, output=output))
     path = rollout_path(str(view["endpoint"]))
     if wait:
         raise typer.Exit(follow(client, path, view["workspace"], quiet=True, wait=True, timeout=timeout, output=output))
     show(view, [*render.status(view, look_of(sys.stdout)), *_plan(client, view), "", _hint(view)], output)
+
+
+def _started_release(client: Client, view: Any, *, wait: bool, timeout: str | None, output: Output) -> int:
+    from rollout.cli.release_view import release
+    from rollout.cli.releases import release_path
+
+    name = str(view["name"])
+    if wait:
+        return follow(client, release_path(name), None, quiet=True, wait=True, timeout=timeout, output=output)
+    show(view, [*release(view, look_of(sys.stdout)), "", f"See how it goes: rollout release show {name}"], output)
+    return 0
 
 
 def _plan(client: Client, view: Any) -> list[str]:

@@ -27,6 +27,7 @@ from rollout.cli import (
     planning,
     predicting,
     reading,
+    releases,
     triggering,
 )
 from rollout.cli.options import FAILED, Config, Format, Output
@@ -79,6 +80,7 @@ for _name, _command in COMMANDS:
 app.add_typer(endpoints.app, name="endpoint")
 app.add_typer(deployments.app, name="deployment")
 app.add_typer(checking.app, name="check")
+app.add_typer(releases.app, name="release")
 
 
 @app.command()

@@ -91,9 +91,10 @@ def _text(what: str) -> str:
 def _of_policy(file: Path, name: str | None, config: Path | None) -> dict[str, Any]:
     from rollout.beside import Beside
     from rollout.cli.linting import defaults_of, text_of
-    from rollout.policy import parse_policy
+    from rollout.policy import first_of, parse_policy
 
-    found = parse_policy(text_of(file), file=str(file), defaults=defaults_of(config), files=Beside(file.parent))
+    files = Beside(file.parent)
+    found = first_of(parse_policy(text_of(file), file=str(file), defaults=defaults_of(config), files=files))
     known = ", ".join(check.name for check in found.checks.custom)
     if not known:
         raise PolicyError(f"{file} has no checks of its own: write them under `checks: custom:`.")

@@ -102,13 +102,13 @@ def _given(word: str, rps: float, error_rate: str | None, latency_p95: str | Non
     from rollout.beside import Beside
     from rollout.cli.linting import defaults_of, text_of
     from rollout.documents.units import parse_milliseconds, parse_percent
-    from rollout.policy import parse_policy
+    from rollout.policy import first_of, parse_policy
 
     path = Path(word)
     if not path.is_file():
         raise PolicyError(f"There is no file {word}: with --rps no daemon is asked for its policies.")
     defaults = defaults_of(config)
-    policy = parse_policy(text_of(path), file=word, defaults=defaults, files=Beside(path.parent))
+    policy = first_of(parse_policy(text_of(path), file=word, defaults=defaults, files=Beside(path.parent)))
     profile = given(
         per_second=rps,
         error_rate=_read("--error-rate", parse_percent, error_rate),

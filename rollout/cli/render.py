@@ -90,6 +90,8 @@ def _head(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
     name = look.paint(str(view["endpoint"]), "bold")
     move = f"{view['stable'] or 'stable'} → {view['candidate'] or 'candidate'}"
     where = f"{move}  ·  workspace {view['workspace']}  ·  policy {view['policy']}"
+    if view.get("release"):
+        where += f"  ·  wave {view['release']['wave']} of {view['release']['waves']}"
     created = moment(view["created_at"])
     asked = f"started {clock_time(created, today=now, zone=zone)} by {view['started_by']}"
     since = maybe(view["phase_since"])

@@ -20,6 +20,7 @@ from rollout.azure.cloud import cloud_of
 from rollout.azure.connection import Azure, connect
 from rollout.clock import WallClock
 from rollout.collector import Collector, SourceStatus, WorkspaceSources
+from rollout.conductor import Conductor
 from rollout.daemon.health import DaemonHealth
 from rollout.daemon.jobs import Job, seconds
 from rollout.daemon.past import Past
@@ -29,7 +30,7 @@ from rollout.daemon.site import Site
 from rollout.daemon.ticks import RENEW_EVERY, Dispatcher
 from rollout.daemon.trials import Trials
 from rollout.policy import Policy
-from rollout.ports import Store
+from rollout.ports import ReleasingStore
 from rollout.prober import AT_ONCE, Prober
 from rollout.reconciler import Reconciler
 from rollout.store import open_store
@@ -44,15 +45,15 @@ READS, READERS_AT_MOST = 5, 32
 HOUSEKEEPERS = 4
 #: On the daemon's clock: a slow look at deployments, one rollout at a time; how often old things are forgotten.
 ROUND_ROBIN, PRUNE = timedelta(seconds=60), timedelta(hours=1)
-#: In seconds: how often changed policies and due alerts are looked for.
-RELOAD, DELIVER = 5.0, 1.0
+#: In seconds: how often changed policies, due alerts and waves that may begin are looked for.
+RELOAD, DELIVER, STEER = 5.0, 1.0, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """The running daemon's parts; `closing` lets go of what they hold."""
 
-    store: Store
+    store: ReleasingStore
     dispatcher: Dispatcher
     prober: Prober
     jobs: Sequence[Job]
@@ -91,7 +92,7 @@ class _Builder:
     """Makes the parts that talk to each other."""
 
     def __init__(
-        self, site: Site, store: Store, azure: Azure, courier: Courier, log: structlog.stdlib.BoundLogger
+        self, site: Site, store: ReleasingStore, azure: Azure, courier: Courier, log: structlog.stdlib.BoundLogger
     ) -> None:
         self._site = site
         self._clock = site.clock
@@ -110,6 +111,15 @@ class _Builder:
             lag=site.settings.polling.lag,
         )
         self._send = Job("Sending alerts", courier.deliver, every=DELIVER, pool=self._housekeepers, log=log)
+        self._conductor = Conductor(
+            store=store,
+            clock=self._clock,
+            recipients=self._whom,
+            wake=self._wake,
+            started=self._look_now,
+            log=log,
+        )
+        self._steer = Job("Steering releases", self._conductor.look, every=STEER, pool=self._housekeepers, log=log)
         self._prober = Prober(
             store=store,
             clock=self._clock,
@@ -147,6 +157,7 @@ class _Builder:
             new_id=new_id,
             past=Past(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
             groups=self._site.settings.groups,
+            conductor=self._conductor,
             trials=Trials(store=self._store, clock=self._clock, collector=self._collector, sources=self._sources),
             triggers=watched,
         )
@@ -198,13 +209,21 @@ class _Builder:
             store=self._store,
             clock=self._clock,
             tick=reconciler.tick,
-            ticked=self._send.hurry,
+            ticked=self._ticked,
             owner=OWNER,
             log=self._log,
         )
 
     def _whom(self, policy: Policy, severity: Severity) -> tuple[str, ...]:
         return recipients(policy, severity, self._site.channels)
+
+    def _wake(self) -> None:
+        self._dispatcher.wake()
+
+    def _ticked(self) -> None:
+        """Alerts may have been written down, and a release may go on."""
+        self._send.hurry()
+        self._steer.hurry()
 
     def _changed(self, refs: Iterable[EndpointRef]) -> None:
         self._store.wake(refs, now=self._clock.now())
@@ -269,7 +288,7 @@ class _Builder:
             "Reading policies": (self._policies.reload, RELOAD),
             "Forgetting what is old": (self._prune, seconds(self._clock, PRUNE)),
         }
-        yield self._send
+        yield from (self._send, self._steer)
         for name, (what, every) in work.items():
             yield Job(name, what, every=every, pool=self._housekeepers, log=self._log)
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from rollout.analysis.exhibits import Exhibit
 from rollout.analysis.verdict import Judgement
 from rollout.errors import RefusedError
+from rollout.lifecycle.releases import Release
 from rollout.lifecycle.rollout import Rollout
 from rollout.world import Alert, Command, Event
 
@@ -31,6 +32,7 @@ _EVENT = TypeAdapter(Event)
 _COMMAND = TypeAdapter(Command)
 _ALERT = TypeAdapter(Alert)
 _EXHIBIT = TypeAdapter(Exhibit)
+_RELEASE = TypeAdapter(Release)
 
 
 def dump_rollout(rollout: Rollout) -> str:
@@ -67,6 +69,22 @@ def _upgraded(value: dict[str, Any], *, name: str, upgrades: Mapping[int, Upgrad
     for number in range(found, newest):
         value = upgrades[number](value)
     return value
+
+
+def dump_release(release: Release) -> str:
+    """A release as JSON."""
+    return f'{{"format":{FORMAT},"release":{_RELEASE.dump_json(release).decode()}}}'
+
+
+def load_release(doc: str, *, name: str) -> Release:
+    """What `dump_release` wrote. Raises RefusedError where the document cannot be read."""
+    try:
+        return _RELEASE.validate_json(json.dumps(json.loads(doc)["release"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"Release {name} in the store cannot be read ({_first_line(error)}): go back to the version of Rollout that "
+            "wrote it and let it end there."
+        ) from error
 
 
 def dump_event(event: Event) -> str:

@@ -23,25 +23,8 @@ class Commands:
 
     def submit(self, command: Command) -> None:
         """Write a command down and make its rollout due. The same command again changes nothing."""
-        rollout = tables.rollouts.c
         with self._database.writing() as connection:
-            found = connection.execute(
-                select(rollout.phase, rollout.active, rollout.due_at).where(rollout.id == command.rollout_id)
-            ).one_or_none()
-            if found is None:
-                raise RefusedError(f"There is no rollout {command.rollout_id} to {command.verb}.")
-            if connection.scalar(select(_T.number).where(_T.id == command.id)) is not None:
-                return
-            row = {"id": command.id, "rollout_id": command.rollout_id, "doc": codec.dump_command(command)}
-            connection.execute(insert(tables.commands), row)
-            if found.active:
-                connection.execute(
-                    update(tables.rollouts)
-                    .where(rollout.id == command.rollout_id)
-                    .values(due_at=min(found.due_at, command.at), woken=True)
-                )
-            else:
-                answer_the_rest(connection, command.rollout_id, phase=Phase(found.phase))
+            write_down(connection, command)
 
     def pending_commands(self, rollout_id: str) -> Sequence[Command]:
         """Not yet answered, oldest first."""
@@ -55,6 +38,28 @@ class Commands:
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return CommandResult(command_id=command_id, accepted=row.accepted, sentence=row.sentence) if row else None
+
+
+def write_down(connection: Connection, command: Command) -> None:
+    """A command for its rollout's next tick; one for a rollout that has ended is answered at once."""
+    rollout = tables.rollouts.c
+    found = connection.execute(
+        select(rollout.phase, rollout.active, rollout.due_at).where(rollout.id == command.rollout_id)
+    ).one_or_none()
+    if found is None:
+        raise RefusedError(f"There is no rollout {command.rollout_id} to {command.verb}.")
+    if connection.scalar(select(_T.number).where(_T.id == command.id)) is not None:
+        return
+    row = {"id": command.id, "rollout_id": command.rollout_id, "doc": codec.dump_command(command)}
+    connection.execute(insert(tables.commands), row)
+    if found.active:
+        connection.execute(
+            update(tables.rollouts)
+            .where(rollout.id == command.rollout_id)
+            .values(due_at=min(found.due_at, command.at), woken=True)
+        )
+    else:
+        answer_the_rest(connection, command.rollout_id, phase=Phase(found.phase))
 
 
 def answer(connection: Connection, results: Sequence[CommandResult]) -> None:

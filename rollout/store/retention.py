@@ -36,6 +36,7 @@ class Retention:
             exhibits = tables.exhibits
             connection.execute(delete(exhibits).where(exhibits.c.rollout_id.in_(_beyond(KEEP_EXHIBITS_OF))))
             _forget_rollouts(connection, started_before=now - KEEP_ROLLOUTS_FOR)
+            _forget_releases(connection, started_before=now - KEEP_ROLLOUTS_FOR)
             _forget_runs(connection, seen_before=now - KEEP_ROLLOUTS_FOR)
 
 
@@ -46,6 +47,12 @@ def _forget_rollouts(connection: Connection, *, started_before: datetime) -> Non
         for table in _PARTS:
             connection.execute(delete(table).where(table.c.rollout_id.in_(ids)))
         connection.execute(delete(tables.rollouts).where(_R.id.in_(ids)))
+
+
+def _forget_releases(connection: Connection, *, started_before: datetime) -> None:
+    releases = tables.releases
+    old = (releases.c.created_at < started_before) & not_(releases.c.active)
+    connection.execute(delete(releases).where(old))
 
 
 def _forget_runs(connection: Connection, *, seen_before: datetime) -> None:

@@ -39,14 +39,7 @@ class Rollouts:
         with self._database.writing() as connection:
             if key is not None and (before := started_by(connection, key)) is not None:
                 return before
-            found = connection.execute(select(_T.id, _T.phase).where(_T.active, _of(rollout.ref))).one_or_none()
-            if found:
-                raise ConflictError(
-                    f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}):"
-                    " wait until it ends, or abort it."
-                )
-            connection.execute(insert(tables.rollouts), _new_row(rollout))
-            _write_events(connection, rollout.id, events)
+            insert_rollout(connection, rollout, events)
             post(connection, alerts)
             if key is not None:
                 claim(connection, _start_of(rollout, key))
@@ -156,6 +149,18 @@ class Rollouts:
             if rollout.ended:
                 answer_the_rest(connection, rollout.id, phase=rollout.phase)
                 learn(connection, rollout)
+
+
+def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Event]) -> None:
+    """A new rollout, due now. Raises ConflictError if the endpoint has an active one."""
+    found = connection.execute(select(_T.id, _T.phase).where(_T.active, _of(rollout.ref))).one_or_none()
+    if found:
+        raise ConflictError(
+            f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}):"
+            " wait until it ends, or abort it."
+        )
+    connection.execute(insert(tables.rollouts), _new_row(rollout))
+    _write_events(connection, rollout.id, events)
 
 
 def wake_where(connection: Connection, condition: ColumnElement[bool], *, now: datetime) -> None:

@@ -17,12 +17,13 @@ from rollout.store.lock import FileLock
 from rollout.store.migrate import is_current, migrate
 from rollout.store.noise import Noise
 from rollout.store.outbox import Outbox
+from rollout.store.releases import Releases
 from rollout.store.retention import Retention
 from rollout.store.rollouts import Rollouts, free_all
 from rollout.store.starts import Starts
 
 
-class SqlStore(Rollouts, Starts, Exhibits, Noise, Commands, Cells, Outbox, Retention):
+class SqlStore(Rollouts, Releases, Starts, Exhibits, Noise, Commands, Cells, Outbox, Retention):
     """A `ports.Store` in a SQL database, for any number of threads."""
 
     def __init__(self, database: Database, *, lock: FileLock | None) -> None:

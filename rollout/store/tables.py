@@ -131,6 +131,28 @@ starts = Table(
 )
 Index("starts_of_endpoint", starts.c.workspace, starts.c.endpoint)
 
+#: Releases over several endpoints. `version` counts the writes: a decision is written only over what it was made from.
+releases = Table(
+    "releases",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("key", Text, unique=True),
+    Column("phase", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("doc", Text, nullable=False),
+)
+Index(
+    "one_active_release_per_name",
+    releases.c.name,
+    unique=True,
+    sqlite_where=text("active"),
+    postgresql_where=text("active"),
+)
+
 commands = Table(
     "commands",
     metadata,

@@ -23,6 +23,7 @@ from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutErro
 from rollout.policy import Checks, CustomCheck, Policy
 from rollout.web import views
 from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, StartBody, TryBody
+from rollout.web.release_routes import add_releases
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
 
@@ -76,6 +77,7 @@ def _routes(service: Service, guard: Callable[..., None]) -> APIRouter:
     _add_rollouts(router, service)
     _add_evidence(router, service)
     _add_commands(router, service)
+    add_releases(router, service.releasing)
     _add_rest(router, service)
     return router
 
@@ -83,13 +85,15 @@ def _routes(service: Service, guard: Callable[..., None]) -> APIRouter:
 def _add_rollouts(router: APIRouter, service: Service) -> None:
     @router.post("/rollouts", status_code=201, tags=["rollouts"])
     def start(body: StartBody) -> views.Json:
-        """Begin a rollout; 409 where the endpoint already has an active one."""
+        """Begin a rollout; 409 where the endpoint already has an active one. A policy with waves begins a release."""
         policy = _sent(service, body.policy)
         if body.endpoint is not None and body.endpoint.casefold() != policy.endpoint_name.casefold():
             raise PolicyError(
                 f"The policy is about {policy.endpoint_name}, not about {body.endpoint}: name one of them."
             )
         key = f"asked/{body.key}" if body.key else None
+        if policy.waves is not None:
+            return _start_release(service, policy, body, key)
         found = service.start(
             policy, stable=body.stable, candidate=body.candidate, observe=body.observe, by=body.by, key=key
         )
@@ -119,6 +123,14 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
         """Everything that happened, oldest first."""
         rollout = service.find(endpoint, workspace=workspace)
         return {"id": rollout.id, "now": views.iso(service.now()), "events": service.history(rollout)}
+
+
+def _start_release(service: Service, policy: Policy, body: StartBody, key: str | None) -> views.Json:
+    if body.observe or body.stable or body.candidate:
+        raise PolicyError(
+            f"{policy.name} has waves of several endpoints: write stable and candidate in the policy; it moves traffic."
+        )
+    return service.releasing.view(service.start_release(policy, by=body.by, key=key))
 
 
 def _add_evidence(router: APIRouter, service: Service) -> None:

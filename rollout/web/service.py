@@ -18,14 +18,16 @@ from rollout.lifecycle import Rollout, eta, new_rollout
 from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
-from rollout.policy import CustomCheck, Files, Policy, effective_yaml
+from rollout.lifecycle.releases import Release
+from rollout.policy import CustomCheck, Files, Policy, effective_yaml, first_of, policy_of
 from rollout.policy.triggers import KINDS
-from rollout.ports import Clock, Delivery, Start, Store
+from rollout.ports import Clock, Delivery, ReleasingStore, Start
 from rollout.triggers import Watched
 from rollout.web import views
 from rollout.web.explaining import explain_view
 from rollout.web.plans import plan_view
 from rollout.web.triggering import trigger_view
+from rollout.web.releasing import Conducting, Releasing
 from rollout.web.trying import Trials, trial_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
@@ -86,7 +88,7 @@ class Service:
     def __init__(
         self,
         *,
-        store: Store,
+        store: ReleasingStore,
         clock: Clock,
         policies: Policies,
         world: World,
@@ -98,6 +100,7 @@ class Service:
         trials: Trials | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         triggers: Callable[[], Sequence[Watched]] = tuple,
+        conductor: Conducting,
     ) -> None:
         self._groups = groups or {}
         self._triggers = triggers
@@ -112,6 +115,7 @@ class Service:
         self._started = started
         self._new_id = new_id
         self._one_at_a_time = Lock()
+        self.releasing = Releasing(store=store, conductor=conductor, clock=clock, new_id=new_id, latest=world.latest)
         self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
 
     def now(self) -> datetime:
@@ -134,6 +138,8 @@ class Service:
 
         Raises ConflictError where the endpoint has an active one.
         """
+        if policy.waves is not None:
+            raise PolicyError(f"{policy.name} has waves of several endpoints: it begins a release, not one rollout.")
         changes = {"stable": stable} if stable else {}
         policy = policy.model_copy(update={**changes, **({"mode": "observe"} if observe else {})})
         ref = self.ref_of(policy)
@@ -146,8 +152,15 @@ class Service:
         self._started(ref)
         return rollout
 
+    def start_release(self, policy: Policy, *, by: str, key: str | None = None) -> Release:
+        """Begin a release over the endpoints of the policy's waves. Raises ConflictError and PolicyError."""
+        targets = policy.waves.targets() if policy.waves else ()
+        refs = [self.ref_of(policy_of(policy, target)) for target in targets]
+        return self.releasing.start(policy, refs, by=by, key=key)
+
     def plan(self, policy: Policy, *, hours: int) -> views.Json:
-        """What the policy does on its endpoint, from the endpoint's last hours; waits for Azure. Raises RolloutError."""
+        """What the policy does on its (first) endpoint, from its last hours; waits for Azure. Raises RolloutError."""
+        policy = first_of(policy)
         ref = self.ref_of(policy)
         if self._past is None:
             raise RefusedError("This daemon keeps no past of its endpoints: plan with --rps.")

@@ -13,7 +13,8 @@ undecided) · `would {act at sentence}` (what one that observes would do, or nul
 sentence}]` (role: evidence, bound = only its maximum decides, dry_run, alert) · `verdict
 {action reason sentence evidence threshold notes}` · `bake {blocks of}` (closed minutes judged) · `requests {baseline
 candidate}` in this step · `eta {next_decision_at done_at}` · `harmed` (requests) `first_bad_at` · `paused_because` ·
-`started_by created_at started_at phase_since` · `clock {now speed}` (speed is 1 but for a sandbox).
+`started_by created_at started_at phase_since` · `release {name id wave waves}` (that it is a part of, or null) ·
+`clock {now speed}` (speed is 1 but for a sandbox).
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,8 +83,14 @@ def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: 
         "created_at": iso(rollout.created_at),
         "started_at": iso(rollout.started_at),
         "phase_since": iso(rollout.phase_since),
+        "release": _release(rollout),
         "clock": {"now": iso(now), "speed": speed},
     }
+
+
+def _release(rollout: Rollout) -> Json | None:
+    part = rollout.part_of
+    return {"name": part.release, "id": part.release_id, "wave": part.wave, "waves": part.waves} if part else None
 
 
 def outcome(rollout: Rollout) -> str | None:

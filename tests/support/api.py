@@ -19,6 +19,7 @@ import uvicorn
 
 from rollout.analysis.profile import Profile
 from rollout.clock import WallClock
+from rollout.conductor import Conductor
 from rollout.daemon.policies import PolicyBook
 from rollout.errors import RefusedError
 from rollout.lifecycle import Facts, Phase, Rollout, advance
@@ -109,6 +110,7 @@ class LocalApi:
     past: SeenPast
     trials: SeenTrials
     policies: PolicyBook
+    conductor: Conductor
     folder: Path
 
     @property
@@ -173,6 +175,14 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
     log = structlog.stdlib.get_logger()
     policies = PolicyBook(folder / "policies", defaults={}, channels=frozenset({"team-ml"}), clock=clock, log=log)
     numbers = itertools.count(1)
+    conductor = Conductor(
+        store=store,
+        clock=clock,
+        recipients=lambda policy, severity: tuple(policy.alerts),
+        wake=lambda: None,
+        started=lambda ref: None,
+        log=log,
+    )
     service = Service(
         store=store,
         clock=clock,
@@ -184,6 +194,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
         new_id=lambda: f"id-{next(numbers)}",
         past=past,
         trials=trials,
+        conductor=conductor,
     )
     app = create_app(service, token=TOKEN, health=health, log=log)
     try:
@@ -197,6 +208,7 @@ def local_api(folder: Path) -> Iterator[LocalApi]:
                 past=past,
                 trials=trials,
                 policies=policies,
+                conductor=conductor,
                 folder=folder,
             )
     finally:

@@ -26,7 +26,7 @@ def _blocks(kind: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("file", "text"), _blocks("endpoint_name"))
+@pytest.mark.parametrize(("file", "text"), [*_blocks("endpoint_name"), *_blocks("waves")])
 def test_every_policy_shown_is_a_policy(file: str, text: str) -> None:
     assert parse_policy(text, file=file, files=Beside(ROOT / "policies")).endpoint_name
 

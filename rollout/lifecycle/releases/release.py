@@ -192,7 +192,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class NewRollout:
     """A rollout to be begun, with the events that tell it."""
 
     rollout: Rollout
@@ -205,7 +205,7 @@ class Decision:
 
     release: Release
     told: tuple[Told, ...] = ()
-    starts: tuple[Start, ...] = ()
+    starts: tuple[NewRollout, ...] = ()
     commands: tuple[Command, ...] = ()
     accepted: bool | None = None
     answer: str = ""

@@ -17,9 +17,9 @@ from rollout.lifecycle.releases.release import (
     Decision,
     Facts,
     Member,
+    NewRollout,
     Release,
     ReleasePhase,
-    Start,
     Wanted,
 )
 from rollout.lifecycle.releases.tale import Tale
@@ -181,7 +181,7 @@ def _next_wave(tale: Tale) -> None:
 
 
 def _begin(tale: Tale) -> None:
-    """Start the rollouts of this wave that have not begun; an endpoint that is busy waits for its turn."""
+    """NewRollout the rollouts of this wave that have not begun; an endpoint that is busy waits for its turn."""
     if tale.release.phase is not ReleasePhase.RUNNING:
         return
     for member in tale.release.in_wave(tale.release.wave):
@@ -207,7 +207,7 @@ def _start(tale: Tale, member: Member) -> None:
         now=tale.now,
     )
     tale.set_member(member, phase=rollout.phase)
-    tale.starts.append(Start(rollout=replace(rollout, part_of=part), events=events))
+    tale.starts.append(NewRollout(rollout=replace(rollout, part_of=part), events=events))
 
 
 # --- what stands still, and what goes back

@@ -12,10 +12,10 @@ from rollout.lifecycle.releases.release import (
     Decision,
     Facts,
     Member,
+    NewRollout,
     Order,
     Release,
     ReleasePhase,
-    Start,
     Told,
     Wanted,
 )
@@ -31,7 +31,7 @@ class Tale:
         self.facts = facts
         self.now = now
         self.told: list[Told] = []
-        self.starts: list[Start] = []
+        self.starts: list[NewRollout] = []
         self.commands: list[Command] = []
 
     @property
@@ -89,7 +89,7 @@ class Tale:
     def stop(
         self, wanted: Wanted, why: str, sentence: str, *, about: Member | None = None, by_person: bool = False
     ) -> None:
-        """Start nothing any more."""
+        """NewRollout nothing any more."""
         severity = Severity.NOTICE if by_person else Severity.ACTION
         self.move(ReleasePhase.STOPPING, sentence, severity, about=about, wanted=wanted, why=why, by_person=by_person)
 
