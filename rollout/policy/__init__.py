@@ -29,8 +29,8 @@ from rollout.policy.probes import Probes
 from rollout.policy.render import effective_yaml, json_schema
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import DeploymentTrigger, ScheduleTrigger, Trigger
-from rollout.policy.windows import Windows
 from rollout.policy.waves import Target, Waves, first_of, policy_of
+from rollout.policy.windows import Windows
 from rollout.policy.written import parse_policy
 
 __all__ = [

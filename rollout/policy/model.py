@@ -71,8 +71,8 @@ from rollout.policy.checks import Checks
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import Trigger
-from rollout.policy.windows import Windows
 from rollout.policy.waves import Waves, two_roles
+from rollout.policy.windows import Windows
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 MAX_STEPS = 50

@@ -15,8 +15,8 @@ from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
 from rollout.policy.triggers import ScheduleTrigger, Trigger
-from rollout.policy.windows import Windows
 from rollout.policy.waves import Waves
+from rollout.policy.windows import Windows
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
 
 _PARTS = (

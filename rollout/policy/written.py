@@ -48,8 +48,8 @@ from rollout.policy.model import (
 )
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
-from rollout.policy.windows import too_long
 from rollout.policy.waves import Waves, with_first_endpoint
+from rollout.policy.windows import too_long
 
 BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)

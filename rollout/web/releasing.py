@@ -150,13 +150,14 @@ def _state(member: Member) -> str:
 
 
 def _needs_person(rollout: Rollout) -> bool:
-    return rollout.phase is Phase.PAUSED or rollout.awaits_approval
+    return rollout.phase is Phase.PAUSED or rollout.awaits_approval or rollout.fail_stands
 
 
 def _outcome(release: Release, members: Sequence[views.Json]) -> str | None:
     """What a script that waits for the release is told; None while there is nothing to tell."""
     needs_person = any(member["needs_person"] for member in members)
-    return _OUTCOMES.get(release.phase) or ("needs_person" if needs_person else None)
+    promoted = "promoted" if all(member["state"] == "promoted" for member in members) and not needs_person else None
+    return _OUTCOMES.get(release.phase) or promoted or ("needs_person" if needs_person else None)
 
 
 def release_answer(decision: Decision) -> views.Json:

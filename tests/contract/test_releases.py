@@ -94,7 +94,9 @@ def test_the_whole_is_paused_resumed_and_aborted(api: LocalApi, http: httpx.Clie
     api.put("id-1-1", phase=Phase.ABORTED, sentence="Aborted.")
     api.conductor.look()
     ended = run(api, "release", "show", "everywhere", "--wait", code=2)
-    assert "Aborted: 0 of 3 endpoints have the new deployment; aborted by anna: bad model." in " ".join(ended.out.split())
+    assert "Aborted: 0 of 3 endpoints have the new deployment; aborted by anna: bad model." in " ".join(
+        ended.out.split()
+    )
     assert "has ended" in run(api, "release", "pause", "everywhere", code=5).out
 
 

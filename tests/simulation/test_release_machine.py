@@ -41,7 +41,8 @@ PATHS: Mapping[Phase, tuple[Phase, ...]] = {
     Phase.PREPARING: (Phase.PROGRESSING, Phase.ABORTED),
     Phase.PROGRESSING: (Phase.WAITING, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.PAUSED, Phase.HALTED, Phase.ABORTED),
     Phase.WAITING: (Phase.PROGRESSING, Phase.ROLLING_BACK),
-    Phase.PROMOTING: (Phase.SUCCEEDED, Phase.ROLLING_BACK),
+    Phase.PROMOTING: (Phase.GUARDING, Phase.SUCCEEDED, Phase.ROLLING_BACK),
+    Phase.GUARDING: (Phase.SUCCEEDED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABORTED),
     Phase.ROLLING_BACK: (Phase.ROLLED_BACK, Phase.HALTED),
 }
 
@@ -166,12 +167,12 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.put(replace(rollout, phase=phase, **changes if phase is Phase.PAUSED else {}))
 
     @precondition(lambda self: self.rollouts)
-    @rule(hurry=st.integers(0, 3))
-    def rollouts_are_promoted(self, hurry: int) -> None:
+    @rule(hurry=st.integers(0, 3), phase=st.sampled_from([Phase.GUARDING, Phase.SUCCEEDED]))
+    def rollouts_are_promoted(self, hurry: int, phase: Phase) -> None:
         """So that later waves are reached."""
         for rollout in [*self.rollouts.values()][hurry:]:
             if not rollout.ended and rollout.phase is not Phase.ROLLING_BACK:
-                self.put(replace(rollout, phase=Phase.SUCCEEDED, stable="blue", candidate="green"))
+                self.put(replace(rollout, phase=phase, stable="blue", candidate="green", fail_stands=False))
 
     def put(self, rollout: Rollout) -> None:
         self.rollouts[rollout.id] = rollout
@@ -179,6 +180,8 @@ class ReleaseMachine(RuleBasedStateMachine):
             self.promoted_at.setdefault(rollout.id, self.now)
         if rollout.phase in LOST or rollout.fail_stands:
             self.bad.add(rollout.id)
+        elif rollout.id in self.bad and rollout.id not in {name for name, one in self.others.items() if one}:
+            self.bad.discard(rollout.id)  # a person went on past the fail
 
     @rule()
     def rollouts_answer(self) -> None:
@@ -203,9 +206,6 @@ class ReleaseMachine(RuleBasedStateMachine):
     def a_person_meddles_with_one(self, data: st.DataObject, verb: Verb) -> None:
         name = data.draw(st.sampled_from(sorted(self.rollouts)), label="rollout")
         self._answer(replace(command(verb, reason="because"), rollout_id=name))
-        rollout = self.rollouts[name]
-        if name in self.bad and rollout.phase not in LOST and not rollout.fail_stands:
-            self.bad.discard(name)  # a person went on past the fail
 
     @rule(verb=st.sampled_from(["pause", "resume", "resume", "abort"]), reason=st.sampled_from([None, "because"]))
     def a_person_asks_the_whole(self, verb: str, reason: str | None) -> None:

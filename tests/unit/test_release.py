@@ -233,7 +233,7 @@ def test_a_fail_that_is_left_to_a_person_stops_the_others_until_it_is_decided() 
     refused = story.ask("resume")
     assert refused.accepted is False
     assert refused.answer.startswith("rec-eus has failed: say first what becomes of it with `rollout resume rec-eus")
-    story.put("rec-eus", Phase.PROGRESSING)
+    story.put("rec-eus", Phase.PROGRESSING, fail_stands=False)
     resumed = story.ask("resume", "it was a false alarm")
     assert resumed.answer == "Resumed by ana: it was a false alarm. Wave 2 of 2 goes on."
     assert story.given() == [("rec-neu", "resume")]
@@ -338,3 +338,38 @@ def test_a_pause_that_came_too_early_is_given_again(verb: Verb) -> None:
     story.given()
     story.look()
     assert story.given() == [("rec-neu", str(verb))]
+
+
+def test_guarded_endpoints_count_as_promoted_and_go_back_with_the_others() -> None:
+    story = Story(waved("rollback"))
+    story.look()
+    story.put("rec-weu", Phase.GUARDING)
+    story.look()
+    assert story.release.phase is ReleasePhase.BETWEEN
+    story.look(minutes=120)
+    story.put("rec-neu", Phase.GUARDING)
+    story.put("rec-eus", Phase.GUARDING)
+    story.look()
+    assert story.release.phase is ReleasePhase.RUNNING
+    assert story.release.sentence.startswith("Every endpoint has the new deployment. Old ones are kept for a while")
+    story.put("rec-eus", Phase.ROLLING_BACK, "Rolling back to blue 100 %: errors.", ending=Phase.ROLLED_BACK)
+    story.look()
+    assert story.given() == [("rec-weu", "abort"), ("rec-neu", "abort")]
+    assert story.release.phase is ReleasePhase.STOPPING
+    for endpoint in ("rec-weu", "rec-neu"):
+        story.put(endpoint, Phase.ABORTED)
+    story.put("rec-eus", Phase.ROLLED_BACK)
+    story.look()
+    assert story.release.sentence == "Stopped: 0 of 3 endpoints have the new deployment; rec-eus got worse."
+
+
+def test_what_stops_leaves_guarded_endpoints_alone() -> None:
+    story = Story()
+    story.look()
+    story.put("rec-weu", Phase.GUARDING)
+    story.look(minutes=1)
+    story.look(minutes=120)
+    story.put("rec-neu", Phase.ROLLED_BACK, ending=Phase.ROLLED_BACK)
+    story.put("rec-eus", Phase.ABORTED)
+    story.look()
+    assert (story.release.phase, story.given()) == (ReleasePhase.STOPPED, [])

@@ -74,7 +74,7 @@ def _cannot_go_on(tale: Tale) -> str | None:
                 f"It cannot go on without {member.ref}: {_sentence(member, tale)} Start a new release with the endpoints "
                 f"that are left, once {member.ref} is in order."
             )
-        if rollout is not None and rollout.phase is Phase.PAUSED and rollout.fail_stands:
+        if rollout is not None and rollout.fail_stands and not rollout.ended:
             return (
                 f"{member.ref} has failed: say first what becomes of it with `rollout resume {member.ref} --reason …` or "
                 f"`rollout abort {member.ref} --reason …`."

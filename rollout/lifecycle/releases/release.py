@@ -47,8 +47,8 @@ TRANSITIONS: dict[ReleasePhase, frozenset[ReleasePhase]] = {
     ReleasePhase.ABORTED: frozenset(),
 }
 
-#: Where a member's rollout has all traffic on its candidate.
-PROMOTED = frozenset({Phase.SUCCEEDED})
+#: Where a member's rollout has all traffic on its candidate; stable may be kept for a while, to take it back.
+PROMOTED = frozenset({Phase.GUARDING, Phase.SUCCEEDED})
 #: Where it is lost to the release: it went back, or never began.
 LOST = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.HALTED, Phase.ABORTED})
 
@@ -98,9 +98,15 @@ class Member:
         return self.started and not self.promoted and not self.lost
 
     @property
+    def guarded(self) -> bool:
+        """Its candidate has all traffic, and stable may still take it back."""
+        return self.phase is Phase.GUARDING
+
+    @property
     def settled(self) -> bool:
-        """Nothing of it changes any more, or it has not begun."""
-        return self.phase is None or self.phase.ended
+        """It has not begun, or nothing of it is the release's to wait for: it ended, or is guarded and left so."""
+        going_back = self.order is not None and self.order.verb is Verb.ABORT and self.order.accepted is not False
+        return self.phase is None or self.phase.ended or (self.guarded and not going_back)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def _regressed(rollout: Rollout | None) -> bool:
         return False
     if rollout.phase in {Phase.ROLLING_BACK, Phase.ROLLED_BACK}:
         return rollout.ending is not Phase.ABORTED
-    return rollout.phase is Phase.HALTED or (rollout.phase is Phase.PAUSED and rollout.fail_stands)
+    return rollout.phase is Phase.HALTED or (rollout.fail_stands and not rollout.ended)
 
 
 def _stop_if_worse(tale: Tale) -> None:
@@ -151,9 +151,12 @@ def _pass_wave(tale: Tale) -> None:
     if not all(member.phase in PROMOTED for member in until_now):
         return
     if release.wave + 1 == release.waves:
-        if all(member.settled for member in until_now):
+        if not any(member.guarded for member in until_now):
             count = f"all {len(until_now)} endpoints have" if len(until_now) > 1 else f"{until_now[0].ref} has"
             tale.move(ReleasePhase.SUCCEEDED, f"Released {release.name}: {count} the new deployment.", Severity.NOTICE)
+        else:
+            sentence = "Every endpoint has the new deployment. Old ones are kept for a while, to take the traffic back."
+            tale.tell_once("guarded", "guarded", sentence, Severity.NOTICE)
         return
     promoted_at = release.promoted_at or tale.now
     begins = promoted_at + _between(release)
@@ -219,7 +222,8 @@ def _give_orders(tale: Tale) -> None:
         return
     for member in tale.release.members:
         rollout = tale.rollout(member)
-        if rollout is None or not member.running:
+        kept = member.guarded and wanted == "rollback" and not tale.release.by_person
+        if rollout is None or not (member.running or kept):
             continue
         verb = _verb(wanted, rollout)
         if verb is not None and _not_given(member, verb):
@@ -230,8 +234,7 @@ def _verb(wanted: Wanted, rollout: Rollout) -> Verb | None:
     """What a rollout that runs is told now; None: nothing, or not yet."""
     if wanted == "pause" or (wanted == "stop" and rollout.phase not in BEFORE_TRAFFIC):
         return Verb.PAUSE if rollout.phase in RUNNING else None
-    judged = rollout.phase is Phase.PAUSED and rollout.fail_stands
-    return None if judged else Verb.ABORT  # its own policy leaves it to a person
+    return None if rollout.fail_stands else Verb.ABORT  # its own policy leaves it to a person
 
 
 def _not_given(member: Member, verb: Verb) -> bool:
