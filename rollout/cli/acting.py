@@ -48,7 +48,10 @@ def start(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Start a rollout; a policy with waves starts a release over several endpoints."""
+    """Start a rollout, or a release.
+
+    A policy with waves starts a release over several endpoints: `rollout release` shows it.
+    """
     client = daemon(config)
     view = client.post("/v1/rollouts", {"policy": policy_body(policy), "candidate": candidate, **who()})
     if "members" in view:
