@@ -235,6 +235,8 @@ class Common(Model):
         yield from two_roles(waves, stable=self.stable, candidate=self.candidate)
         if self.mode == "observe":
             yield ("mode",), "waves move traffic: write `mode: act`, or take `waves` out"
+        if self.trigger is not None:
+            yield ("trigger",), "not yet: starting waves without being asked; take it out, and use `rollout start`"
         if self.endpoint_name != waves.order[0][0].endpoint_name:
             yield ("endpoint_name",), "the endpoints stand in `waves`: take `endpoint_name` out"
 

@@ -26,8 +26,8 @@ from rollout.triggers import Watched
 from rollout.web import views
 from rollout.web.explaining import explain_view
 from rollout.web.plans import plan_view
-from rollout.web.triggering import trigger_view
 from rollout.web.releasing import Conducting, Releasing
+from rollout.web.triggering import trigger_view
 from rollout.web.trying import Trials, trial_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
