@@ -227,6 +227,28 @@ class Scoring(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One version of a registered model; `reference` is how a deployment's file names it."""
+
+    name: str
+    version: str
+    reference: str
+    stage: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+class Models(Protocol):
+    """The registered models that one workspace may use."""
+
+    def versions(self, model: str, *, registry: str | None = None) -> Sequence[ModelVersion]:
+        """The newest versions of a model that are not archived, newest first; of the workspace, or of a registry.
+
+        Empty where there is no such model. Raises UnavailableError, ThrottledError, RefusedError.
+        """
+
+
 class Probes(Protocol):
     """The pairs of predictions that are sent for rollouts whose policies ask for them."""
 

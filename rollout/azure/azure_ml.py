@@ -55,6 +55,23 @@ def ml_client(cloud: Cloud, identity: "TokenCredential", workspace: Workspace, *
     return client
 
 
+def registry_client(cloud: Cloud, identity: "TokenCredential", workspace: Workspace, registry: str) -> Any:
+    """An `MLClient` of a registry; one request is made: where it is."""
+    module = import_azure_ml()
+    with _environment_kept():
+        client = module.MLClient(
+            identity,
+            workspace.subscription_id,
+            workspace.resource_group,
+            registry_name=registry,
+            enable_telemetry=False,
+            show_progress=False,
+            **cloud.options(cloud=cloud.name, **_metadata(cloud)),
+        )
+    _hush()
+    return client
+
+
 @contextmanager
 def upload_environment(cloud: Cloud) -> Iterator[None]:
     """What azure-ai-ml and Azure Storage read from the environment while they upload, for its span.
@@ -74,15 +91,16 @@ def upload_environment(cloud: Cloud) -> Iterator[None]:
 
 
 def _metadata(cloud: Cloud) -> dict[str, Any]:
-    """What azure-ai-ml must be told about a cloud that it does not know; it wants all of it and we use two."""
+    """What azure-ai-ml must be told about a cloud that it does not know; it wants all of it and we use three."""
     if not cloud.is_sandbox:
         return {}
-    unused = ("azure_portal", "aml_resource_id", "registry_discovery_endpoint")
+    unused = ("azure_portal", "aml_resource_id")
     return {
         "cloud_metadata": {
             **dict.fromkeys(unused, f"{cloud.resource_manager}/"),
             "resource_manager": f"{cloud.resource_manager}/",
             "active_directory": f"{cloud.authority}/",
+            "registry_discovery_endpoint": cloud.resource_manager,
             "storage_endpoint": "core.windows.net",
         }
     }

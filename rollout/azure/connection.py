@@ -7,18 +7,19 @@ readers of one service of Azure Monitor share one budget of queries, as Azure co
 import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from rollout.azure.arm import WorkspaceResources
-from rollout.azure.azure_ml import ml_client
+from rollout.azure.azure_ml import ml_client, registry_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.endpoints import AzureEndpoints
 from rollout.azure.fleet import AzureFleet
 from rollout.azure.keys import EndpointKeys
 from rollout.errors import SettingsError
-from rollout.ports import Clock, Endpoints, Fleet, Logs, Scoring, Telemetry
+from rollout.ports import Clock, Endpoints, Fleet, Logs, Models, Scoring, Telemetry
 from rollout.settings import Credential, Workspace
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Azure:
     """An open connection. `close` it before another cloud is connected to.
 
-    `endpoints`, `fleets` and `scoring` by the name of the workspace in the settings; `logs` by the id of the log workspace;
-    `metrics` by subscription and region, for the workspaces whose settings ask for metrics.
+    `endpoints`, `fleets`, `models` and `scoring` by the name of the workspace in the settings; `logs` by the id of the log
+    workspace; `metrics` by subscription and region, for the workspaces whose settings ask for metrics.
     """
 
     def __init__(self, cloud: Cloud, closing: ExitStack) -> None:
@@ -39,6 +40,7 @@ class Azure:
         self.logs: Mapping[str, Logs] = {}
         self.metrics: Mapping[tuple[str, str], Telemetry] = {}
         self.scoring: Mapping[str, Scoring] = {}
+        self.models: Mapping[str, Models] = {}
         self._closing = closing
 
     def close(self) -> None:
@@ -67,6 +69,7 @@ def connect(
         azure.endpoints = _endpoints(cloud, identity, workspaces, undo)
         azure.fleets = _fleets(cloud, identity, workspaces, undo)
         azure.scoring = _scoring(cloud, identity, workspaces, clock, undo)
+        azure.models = _models(cloud, identity, workspaces, undo)
         azure.logs = _logs(cloud, identity, workspaces, _calls(clock, chance), undo)
         azure.metrics = _metrics(cloud, identity, workspaces, _calls(clock, chance), undo)
         azure._closing = undo.pop_all()
@@ -86,6 +89,25 @@ def _scoring(
         undo.callback(resources.close)
         keys = EndpointKeys(resources, identity, audience=cloud.scoring_audience, clock=clock)
         found[name] = AzureScoring(client, keys, clock=clock)
+    return found
+
+
+def _models(
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], undo: ExitStack
+) -> Mapping[str, Models]:
+    from rollout.azure.models import AzureModels
+
+    found: dict[str, Models] = {}
+    for name, workspace in workspaces.items():
+        models = AzureModels(
+            ml_client(cloud, identity, workspace),
+            resource_group=workspace.resource_group,
+            workspace=workspace.workspace_name,
+            name=name,
+            client_of=partial(registry_client, cloud, identity, workspace),
+        )
+        undo.callback(models.close)
+        found[name] = models
     return found
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from rollout.sandbox import bodies, rules
 from rollout.sandbox.arm_assets import Assets
 from rollout.sandbox.arm_autoscale import AutoscaleFace
+from rollout.sandbox.arm_registry import Registries
 from rollout.sandbox.arm_surroundings import Surroundings
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.gate import PROVIDER, SUBSCRIPTION, WORKSPACE, Answer, Call, Gate, Handler, Method, page
@@ -57,6 +58,7 @@ class Arm:
             *(self._gate.route(method, path, handler) for method, path, handler in table),
             *(web.get(path, self._gate.guarded(handler, "polls")) for path, handler in polls),
             *Assets(cloud=self._cloud, gate=self._gate).routes(),
+            *Registries(cloud=self._cloud, gate=self._gate).routes(),
             *AutoscaleFace(cloud=self._cloud, gate=self._gate).routes(),
             *Surroundings(cloud=self._cloud, gate=self._gate).routes(),
             web.route("*", SUBSCRIPTION + "/{rest:.*}", self._gate.guarded(_nothing_there, "reads")),

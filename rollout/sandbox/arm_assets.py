@@ -10,6 +10,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from rollout.sandbox import bodies, rules
+from rollout.sandbox.assets import viewed
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.gate import WORKSPACE, Answer, Call, Gate, Handler, Method, page, refusing
 from rollout.sandbox.resources import AssetKind
@@ -63,6 +64,7 @@ class Assets:
         """The versions of one name, newest first (with `hash`: the code with this content); `$top` gives the first ones."""
         kept, hashed = self._cloud.assets, call.query.get("hash")
         found = kept.with_hash(hashed) if hashed else kept.all(_kind(call), call.path["name"])[::-1]
+        found = viewed(found, view=call.query.get("listViewType", "ActiveOnly"), stage=call.query.get("stage"))
         top = call.query.get("$top", "")
         found = found[: int(top)] if top.isdecimal() else found
         return page([bodies.asset_body(self._cloud.identity, asset) for asset in found], call)

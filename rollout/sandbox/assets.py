@@ -46,6 +46,7 @@ class Assets:
         values = body.get("properties")
         if not isinstance(values, Mapping):
             raise rules.invalid("properties is required and must be an object.")
+        old = self._kept.get(_key(kind, name, version, None))
         asset = Asset(kind=kind, name=name, version=version, details=dict(values), created_at=now)
         asset = replace(asset, description=values.get("description"), tags=dict(values.get("tags") or {}))
         if kind == "environments":
@@ -53,10 +54,15 @@ class Assets:
         elif kind == "data":
             _check_data(values)
         else:
-            asset = self._with_files(asset, str(values.get("modelUri" if kind == "models" else "codeUri") or ""))
-        old = self._kept.get(_key(kind, name, version, None))
+            uri = str(values.get("modelUri" if kind == "models" else "codeUri") or "")
+            if old is not None and uri.endswith(f"/paths/{kind}/{old.name}/{old.version}"):  # as we show it
+                asset = replace(asset, path=old.path, flavors=old.flavors)
+            else:
+                asset = self._with_files(asset, uri)
         if old is not None and old.path != asset.path:
             raise rules.Refusal(400, "UserError", "Asset paths cannot be updated.")
+        if old is not None:
+            asset = replace(asset, created_at=old.created_at)
         self.register(asset, now=now)
         return asset, old is None
 
@@ -68,15 +74,19 @@ class Assets:
             )
         return self.blobs
 
-    def all(self, kind: AssetKind, name: str | None = None) -> list[Asset]:
-        """The workspace's assets of a kind, oldest first: those with names, or all versions of one name."""
+    def all(self, kind: AssetKind, name: str | None = None, *, registry: str | None = None) -> list[Asset]:
+        """The assets of a kind in the workspace, or in a registry, oldest first: those with names, or all of one name."""
         return [
             asset
             for asset in self._kept.values()
             if asset.kind == kind
-            and asset.registry is None
+            and (asset.registry or "").casefold() == (registry or "").casefold()
             and (not asset.anonymous if name is None else asset.name.casefold() == name.casefold())
         ]
+
+    def has_registry(self, registry: str) -> bool:
+        """Whether there is a registry of this name: one with assets."""
+        return any((asset.registry or "").casefold() == registry.casefold() for asset in self._kept.values())
 
     def with_hash(self, value: str) -> list[Asset]:
         """The code whose content has this hash."""
@@ -126,6 +136,16 @@ class Assets:
         if kind not in MODEL_TYPES:
             raise rules.invalid(f"modelType '{kind}' is not one of {', '.join(MODEL_TYPES)}.")
         return replace(asset, path=path, flavors=_flavors(path) if kind == "mlflow_model" else {})
+
+
+def viewed(assets: list[Asset], *, view: str, stage: str | None) -> list[Asset]:
+    """Those that a list shows: active ones, archived ones (`ArchivedOnly`) or both (`All`), in this stage or in any."""
+    shown = {"all": {True, False}, "archivedonly": {True}}.get(view.casefold(), {False})
+    return [
+        asset
+        for asset in assets
+        if bool(asset.details.get("isArchived")) in shown and stage in {None, asset.details.get("stage")}
+    ]
 
 
 def _flavors(path: Path) -> Mapping[str, Any]:

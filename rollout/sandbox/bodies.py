@@ -171,7 +171,9 @@ def asset_body(identity: Identity, asset: Asset) -> dict[str, Any]:
     if asset.kind == "models":
         values["flavors"] = {name: {"data": _texts(flavor)} for name, flavor in asset.flavors.items()}
     body = {
-        "id": identity.asset_id(asset.kind, asset.name, asset.version),
+        "id": identity.registry_id(asset.registry, asset.kind, asset.name, asset.version)
+        if asset.registry
+        else identity.asset_id(asset.kind, asset.name, asset.version),
         "name": asset.version,
         "type": f"{PROVIDER}/workspaces/{asset.kind}/versions",
         "properties": values,
