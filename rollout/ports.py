@@ -337,6 +337,8 @@ class Store(Protocol):
     ) -> str:
         """A new rollout, due now; its id. Raises ConflictError if the endpoint has an active one, naming it.
 
+        An active one that only guards, and owes nothing, ends with this instead.
+
         The same `key` starts one rollout, ever: where it has, that one's id is returned and nothing is written; where it
         was passed over or refused, ConflictError says why.
         """

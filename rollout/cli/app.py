@@ -17,6 +17,7 @@ import typer
 
 from rollout.cli import (
     acting,
+    again,
     checking,
     deployments,
     doctor,
@@ -63,6 +64,8 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("pause", acting.pause),
     ("resume", acting.resume),
     ("abort", acting.abort),
+    ("undo", again.undo),
+    ("retry", again.retry),
     ("history", reading.history),
     ("observe", observing.observe),
     ("explain", evidence.explain),

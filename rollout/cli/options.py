@@ -103,6 +103,7 @@ def seconds(text: str | None) -> float | None:
 def outcome_code(view: Mapping[str, Any]) -> int | None:
     """The exit code that this outcome has; None while there is none."""
     codes = {"promoted": PROMOTED, "rolled_back": ROLLED_BACK, "needs_person": NEEDS_PERSON, "not_started": FAILED}
+    codes |= {"undone": PROMOTED}
     codes |= {"would_have_promoted": PROMOTED, "would_have_rolled_back": ROLLED_BACK, "undecided": NEEDS_PERSON}
     codes |= {"stopped": ROLLED_BACK}  # of a release
     return codes.get(str(view["outcome"])) if view["outcome"] else None

@@ -24,6 +24,7 @@ from rollout.lifecycle.settling import settle
 from rollout.lifecycle.splits import due_write, wanted_traffic, with_write
 from rollout.lifecycle.story import Story
 from rollout.lifecycle.tried import check_trial
+from rollout.lifecycle.undoing import prepare_undo
 from rollout.policy import Policy
 from rollout.world import EndpointRef, Event, Severity, Split
 
@@ -131,6 +132,9 @@ def _write_ended(rollout: Rollout, now: datetime) -> Rollout:
 def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.phase is not Phase.PREPARING:
         return
+    if story.rollout.undo is not None:
+        prepare_undo(story, facts, story.rollout.undo)
+        return
     found = check_start(story.rollout, facts, story.now)
     if not isinstance(found, Refused) and start_waits(story, facts):
         return
@@ -141,6 +145,7 @@ def _prepare(story: Story, facts: Facts) -> None:
             stable=found.stable,
             candidate=found.candidate,
             pins=found.pins,
+            stable_instances=found.pins[0].instances,
             confirmed=Split.of({found.stable: 100}),
             confirmed_at=facts.snapshot.requested_at if facts.snapshot else story.now,
             resource_id=facts.snapshot.endpoint.resource_id if facts.snapshot and facts.snapshot.endpoint else None,
@@ -150,7 +155,7 @@ def _prepare(story: Story, facts: Facts) -> None:
             begin(story, facts, found.why)
             return
         told = " ".join([f"{found.stable} is stable, {found.candidate} the candidate.", found.told]).rstrip()
-        moves.enter_step(story, 0, told, per_minute=facts.per_minute)
+        moves.enter_step(story, story.rollout.first, told, per_minute=facts.per_minute)
     elif isinstance(found, NotYet) and story.now < _awaited_until(story.rollout, found):
         if story.rollout.held_reason != found.sentence:
             story.set(held_reason=found.sentence)

@@ -64,7 +64,7 @@ def start_waits(story: Story, facts: Facts) -> bool:
 
 
 def _before_first(story: Story, facts: Facts) -> Shut | None:
-    return moves.may_enter(story, 0, facts.per_minute)
+    return moves.may_enter(story, story.rollout.first, facts.per_minute)
 
 
 def keep_approval(story: Story, facts: Facts, closed: Shut, who: str) -> None:

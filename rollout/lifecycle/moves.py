@@ -91,6 +91,7 @@ def enter_step(story: Story, index: int, why: str, *, per_minute: float | None =
         step_since=None,
         next_step=None,
         given=None,
+        approved=(*rollout.approved, index) if step.approve else rollout.approved,
         **NO_PAUSE,
         **NO_RETREAT,
         **NO_HOLD,

@@ -92,6 +92,8 @@ def _rolled_back(story: Story) -> None:
     rollout = story.rollout
     ending = rollout.ending or Phase.ROLLED_BACK
     sentence = sentences.aborted(rollout) if ending is Phase.ABORTED else sentences.rolled_back(rollout)
+    if rollout.undo is not None:
+        sentence = sentences.undone(rollout)
     story.move(ending, sentence, severity=Severity.ACTION)
     story.explain()
 

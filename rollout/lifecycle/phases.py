@@ -39,7 +39,9 @@ _ANY_TIME = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.HALTED, Phase.ABO
 
 TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset({Phase.PREPARING}),
-    Phase.PREPARING: frozenset({Phase.PROGRESSING, Phase.WAITING, Phase.ABORTED, Phase.OBSERVING}),
+    Phase.PREPARING: frozenset(
+        {Phase.PROGRESSING, Phase.WAITING, Phase.ROLLING_BACK, Phase.ABORTED, Phase.OBSERVING}  # back: an undo
+    ),
     Phase.PROGRESSING: _ANY_TIME | {Phase.RETREATED, Phase.WAITING, Phase.PROMOTING},
     Phase.RETREATED: _ANY_TIME | {Phase.PROGRESSING, Phase.WAITING, Phase.PROMOTING},
     Phase.WAITING: _ANY_TIME | {Phase.PROGRESSING, Phase.RETREATED, Phase.PROMOTING},

@@ -116,6 +116,27 @@ class PartOf:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Undo:
+    """This rollout takes back the promotion of another one.
+
+    `instances`: what the old stable served all traffic with; None where that is not known.
+    """
+
+    of: str
+    instances: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """This rollout is that of another one again, from this step on (an index)."""
+
+    of: str
+    step: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """One move of an endpoint's traffic from stable to candidate, as decided so far."""
 
@@ -131,6 +152,10 @@ class Rollout:
     sentence: str  # the last thing that happened, as told
     part_of: PartOf | None = None  # a release over several endpoints
 
+    # what it is made from, where that is another rollout
+    undo: Undo | None = None
+    retry: Retry | None = None
+
     # the traffic
     resource_id: str | None = None  # Azure's name of the endpoint, once seen
     step: int = 0  # index into policy.steps
@@ -144,6 +169,7 @@ class Rollout:
     shown_at: datetime | None = None  # first look that showed a roll back done which Azure has not accepted from us
     replaceable: Split | None = None  # a person's split that `resume --restore` allowed to write over
     pins: tuple[Pin, Pin] | None = None  # stable's and candidate's, as judged
+    stable_instances: int | None = None  # stable's when the rollout began: what serving everything takes
 
     # the deployments
     errands: tuple[Intent, ...] = ()  # writes beside the split; the newest last
@@ -161,6 +187,7 @@ class Rollout:
     shut: str | None = None  # the share would rise, but for a window or a freeze: `windows.Shut.key`
     opened_at: datetime | None = None  # when a start that had waited for a window could go on
     frozen: tuple[str, ...] = ()  # the freezes of which people were told
+    approved: tuple[int, ...] = ()  # the steps that were begun with their approval
     held_since: datetime | None = None  # since when the verdict holds for `held_reason`
     held_reason: str | None = None
     incident_told_at: datetime | None = None  # when people were last alerted that both deployments got worse together
@@ -211,6 +238,11 @@ class Rollout:
     def observes(self) -> bool:
         """It judges what people do, and never writes."""
         return self.policy.mode == "observe"
+
+    @property
+    def first(self) -> int:
+        """The step that it begins with (an index)."""
+        return self.retry.step if self.retry else 0
 
     @property
     def awaits_approval(self) -> bool:

@@ -77,6 +77,17 @@ def _says_more(verdict: Verdict | None, finding: Finding) -> bool:
     return reason is Reason.HARM or (reason is Reason.HARD_GUARD and finding.source == "probes")
 
 
+def undone(rollout: Rollout) -> str:
+    """The line that ends an undo that worked."""
+    at = rollout.confirmed_at or rollout.phase_since
+    took = round((at - rollout.created_at).total_seconds())
+    return (
+        f"Undone: {rollout.ref.name} back on {rollout.stable} 100 % since {clock(at)} (was {rollout.was_share} % "
+        f"{rollout.candidate}), {f'{took} s' if took < 120 else minutes(at - rollout.created_at)} after it was asked for; "
+        f"{rollout.cause}. Nothing was judged. {rollout.candidate} is kept without traffic."
+    )
+
+
 def aborted(rollout: Rollout) -> str:
     """The line that ends a roll back that a person asked for."""
     at = rollout.confirmed_at or rollout.phase_since

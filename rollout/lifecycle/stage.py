@@ -83,14 +83,14 @@ def eta(rollout: Rollout, *, now: datetime, lag: timedelta, freezes: Sequence[Fr
     """
     if rollout.ended or rollout.phase in {Phase.PAUSED, Phase.GUARDING}:
         return Eta(done_at=None if rollout.fail_stands or rollout.ended else rollout.guarded_until)
-    if rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
+    if rollout.undo is not None or rollout.phase in {Phase.ROLLING_BACK, Phase.PROMOTING}:
         done = now + WRITE_TAKES
         return Eta(next_decision_at=done, done_at=done)
     if rollout.observes:
         return Eta(next_decision_at=_judged_at(rollout, now, lag))
     if rollout.phase in {Phase.PENDING, Phase.PREPARING}:
-        begins = _opening(rollout.policy, freezes, now, step=0)
-        return Eta(next_decision_at=begins, done_at=_after(rollout.policy, freezes, -1, now, lag))
+        begins = _opening(rollout.policy, freezes, now, step=rollout.first)
+        return Eta(next_decision_at=begins, done_at=_after(rollout.policy, freezes, rollout.first - 1, now, lag))
     if rollout.phase is Phase.WAITING:
         return _waiting(rollout, freezes, now, lag)
     since = rollout.step_since or now + WRITE_TAKES

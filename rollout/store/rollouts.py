@@ -12,6 +12,8 @@ from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, lite
 
 from rollout.analysis.exhibits import Exhibit
 from rollout.errors import ConflictError, RefusedError
+from rollout.lifecycle.again import superseded
+from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.ports import Lease, Start
 from rollout.store import codec, tables
@@ -152,9 +154,10 @@ class Rollouts:
 
 
 def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Event]) -> None:
-    """A new rollout, due now. Raises ConflictError if the endpoint has an active one."""
-    found = connection.execute(select(_T.id, _T.phase).where(_T.active, _of(rollout.ref))).one_or_none()
-    if found:
+    """A new rollout, due now. Raises ConflictError if the endpoint has an active one that does more than guard."""
+    active = select(_T.id, _T.phase, _T.doc).where(_T.active, _of(rollout.ref))
+    found = connection.execute(active).one_or_none()
+    if found and not _superseded(connection, found.doc, found.id, rollout):
         raise ConflictError(
             f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}):"
             " wait until it ends, or abort it."
@@ -187,6 +190,28 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
         "woken": False,
         "fence": 0,
     }
+
+
+def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> bool:
+    """End a rollout that only guards: whoever ticks it just now loses its lease, and so decides nothing."""
+    before = codec.load_rollout(doc, name=rollout_id)
+    if before.phase is not Phase.GUARDING:
+        return False
+    ended, event = superseded(before, by)
+    if ended.owes:
+        return False
+    values = {
+        "doc": codec.dump_rollout(ended),
+        "phase": str(ended.phase),
+        "active": False,
+        "fence": _T.fence + 1,
+        **_FREE,
+    }
+    connection.execute(update(tables.rollouts).where(_T.id == rollout_id).values(**values))
+    _write_events(connection, rollout_id, [event])
+    answer_the_rest(connection, rollout_id, phase=ended.phase)
+    learn(connection, ended)
+    return True
 
 
 def _start_of(rollout: Rollout, key: str) -> Start:

@@ -22,8 +22,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError, UnavailableError
 from rollout.policy import Checks, CustomCheck, Policy
 from rollout.web import views
-from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, StartBody, TryBody
 from rollout.web.release_routes import add_releases
+from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, RetryBody, StartBody, TryBody, UndoBody
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
 
@@ -98,6 +98,20 @@ def _add_rollouts(router: APIRouter, service: Service) -> None:
             policy, stable=body.stable, candidate=body.candidate, observe=body.observe, by=body.by, key=key
         )
         return service.view(found)
+
+    @router.post("/rollouts/{endpoint}/undo", status_code=201, tags=["rollouts"])
+    def undo(endpoint: str, body: UndoBody) -> views.Json:
+        """All traffic back on the stable deployment that a promotion has left; 409 where there is nothing to go back to."""
+        found = service.find(endpoint, workspace=body.workspace)
+        return service.view(service.undo(found.ref, by=body.by, reason=body.reason))
+
+    @router.post("/rollouts/{endpoint}/retry", status_code=201, tags=["rollouts"])
+    def retry(endpoint: str, body: RetryBody) -> views.Json:
+        """The last rollout again, with fresh evidence; 409 where it did not end without a promotion."""
+        if body.from_step > 1 and not body.reason:
+            raise PolicyError(f"from_step {body.from_step} skips steps: it needs a reason; it is kept in the history.")
+        found = service.find(endpoint, workspace=body.workspace)
+        return service.view(service.retry(found, by=body.by, reason=body.reason, from_step=body.from_step))
 
     @router.get("/rollouts", tags=["rollouts"])
     def list_rollouts(workspace: Workspace = None, active: bool = False, limit: Limit = 100) -> views.Json:

@@ -62,6 +62,23 @@ class StartBody(Body):
     origin: Annotated[Who, Field(description="From where")] = "api"
 
 
+class UndoBody(Body):
+    """Put all traffic back on the stable deployment that was kept after a promotion."""
+
+    by: Annotated[Who, Field(description="Who asks")]
+    origin: Annotated[Who, Field(description="From where")] = "api"
+    reason: Annotated[str | None, Field(max_length=1000, description="Kept in the history")] = None
+    workspace: Annotated[str | None, Field(max_length=200)] = None
+
+
+class RetryBody(UndoBody):
+    """Begin an endpoint's last rollout again."""
+
+    from_step: Annotated[
+        int, Field(ge=1, le=50, description="The step to begin with; beyond the first needs a reason")
+    ] = 1
+
+
 class PlanBody(Body):
     """Plan a rollout from the endpoint's last hours."""
 

@@ -15,6 +15,7 @@ from rollout.analysis.profile import Profile
 from rollout.analysis.terms import Source
 from rollout.errors import ConflictError, PolicyError, RefusedError
 from rollout.lifecycle import Rollout, eta, new_rollout
+from rollout.lifecycle.again import retry_of, undo_of
 from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
@@ -32,6 +33,7 @@ from rollout.web.trying import Trials, trial_view
 from rollout.world import Command, CommandResult, EndpointRef, Snapshot, Verb
 
 MAX_LISTED, LISTED_STARTS = 500, 10
+MAX_LOOKED_BACK = 20  # rollouts of an endpoint among which the last promotion is looked for
 
 
 class Policies(Protocol):
@@ -148,8 +150,27 @@ class Service:
         )
         if (began := self._store.create(rollout, events, (), key=key)) != rollout.id:
             return self._store.load(began)
+        return self._begun(rollout)
+
+    def undo(self, ref: EndpointRef, *, by: str, reason: str | None) -> Rollout:
+        """Begin to go back to the stable that the last promotion has left. Raises ConflictError where there is none."""
+        past = self._store.rollouts(ref=ref, limit=MAX_LOOKED_BACK)
+        rollout, events = undo_of(past, rollout_id=self._new_id(), by=by, reason=reason, now=self.now())
+        self._store.create(rollout, events, ())
+        return self._begun(rollout)
+
+    def retry(self, last: Rollout, *, by: str, reason: str | None, from_step: int) -> Rollout:
+        """Begin a rollout again, `from_step` from 1. Raises ConflictError where it did not end without a promotion."""
+        self._workspace_of(last.policy)
+        rollout, events = retry_of(
+            last, rollout_id=self._new_id(), by=by, reason=reason, from_step=from_step, now=self.now()
+        )
+        self._store.create(rollout, events, ())
+        return self._begun(rollout)
+
+    def _begun(self, rollout: Rollout) -> Rollout:
         self._wake()
-        self._started(ref)
+        self._started(rollout.ref)
         return rollout
 
     def start_release(self, policy: Policy, *, by: str, key: str | None = None) -> Release:

@@ -4,9 +4,11 @@ The rule: pure, and stable. A key that is there stays there with its meaning; ti
 traffic whole percents, shares of requests numbers from 0 to 1, latencies milliseconds. A pair is always (baseline,
 candidate), stable's first.
 
-A rollout: `endpoint workspace id policy description mode` (act or observe) · `phase ended outcome sentence` (outcome:
-promoted, rolled_back, needs_person, not_started or null; of one that observed: would_have_promoted, would_have_rolled_back or
-undecided) · `would {act at sentence}` (what one that observes would do, or null) · `stable candidate` · `step` (from 1)
+A rollout: `endpoint workspace id policy description mode` (act or observe) · `kind made_from` (rollout, undo or retry, and
+of which rollout's id) · `phase ended outcome sentence` (outcome:
+promoted, rolled_back, undone, needs_person, not_started or null; of one that observed: would_have_promoted,
+would_have_rolled_back or undecided) · `would {act at sentence}` (what one that observes would do, or null) ·
+`stable candidate` · `step` (from 1)
 `steps [{traffic bake_minutes approve state}]` (state: done, now, ahead) · `share` (the candidate's, wanted) ·
 `traffic {wanted observed observed_at state}` ·
 `checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action role alert
@@ -64,6 +66,8 @@ def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: 
         "policy": rollout.policy.name,
         "description": rollout.policy.description,
         "mode": rollout.policy.mode,
+        "kind": _kind(rollout),
+        "made_from": rollout.undo.of if rollout.undo else rollout.retry.of if rollout.retry else None,
         "phase": rollout.phase.value,
         "ended": rollout.ended,
         "outcome": outcome(rollout),
@@ -97,11 +101,17 @@ def outcome(rollout: Rollout) -> str | None:
     """What a script that waits for the rollout is told; None while there is nothing to tell."""
     if rollout.phase is Phase.WAITING and rollout.next_step is not None:
         return "needs_person"
+    if rollout.undo is not None and rollout.phase is Phase.ROLLED_BACK:
+        return "undone"
     if rollout.phase is Phase.ABORTED:
         return "rolled_back" if rollout.started_at else "not_started"
     if rollout.phase is Phase.OBSERVED:
         return _observed(rollout)
     return _OUTCOMES.get(rollout.phase)
+
+
+def _kind(rollout: Rollout) -> str:
+    return "undo" if rollout.undo else "retry" if rollout.retry else "rollout"
 
 
 def _observed(rollout: Rollout) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rollout.analysis.verdict import Finding, Pair, Rate, Reason, Verdict, begin
 from rollout.lifecycle import TRANSITIONS, Decision, Facts, Phase, Rollout, advance, new_rollout, refused, written
+from rollout.lifecycle.errands import errand_answered
 from rollout.policy import Policy, Step
 from rollout.store.codec import dump_rollout, load_rollout
 from rollout.world import (
@@ -185,6 +186,10 @@ class Life:
         if _judged_split(self.rollout) != _judged_split(decision.rollout):
             facts = replace(facts, verdict=None)  # it spoke of another split
         self._take(self.rollout, decision)
+        for errand in decision.errands:
+            self.rollout = errand_answered(
+                self.rollout, errand, outcome="accepted", now=self.now, operation=f"an operation: {errand.kind}"
+            )
         if decision.write is not None:
             self._answer(decision.write, answer)
         check_nothing_twice(self.rollout, facts, self.now)

@@ -7,6 +7,7 @@ import pytest
 
 from rollout.analysis.verdict import Reason
 from rollout.lifecycle import TRANSITIONS, Phase
+from rollout.lifecycle.again import undo_of
 from rollout.lifecycle.phases import diagram
 from rollout.lifecycle.story import Story
 from rollout.store.codec import dump_rollout, load_rollout
@@ -72,6 +73,15 @@ def waits(life: Life) -> None:
     life.tick()
 
 
+def undoing() -> Life:
+    """A promotion is undone."""
+    before = at(P.SUCCEEDED)
+    life = Life(traffic={"green": 100})
+    life.rollout, _ = undo_of((before.rollout,), rollout_id="r1", by="ana", reason=None, now=life.now)
+    life.tick()
+    return life
+
+
 def slowly(phase: Phase) -> Life:
     """In this phase, and Azure takes its time."""
     life = at(phase)
@@ -121,6 +131,7 @@ SCENES: dict[tuple[Phase, Phase], Callable[[], Life]] = {
     (P.GUARDING, P.HALTED): then(lambda: at(P.GUARDING), lambda life: life.facts.update(stable_serves=False), fails),
     (P.GUARDING, P.ABORTED): then(lambda: at(P.GUARDING), endpoint_gone),
     (P.GUARDING, P.SUCCEEDED): then(lambda: at(P.GUARDING), lambda life: life.ask("promote")),
+    (P.PREPARING, P.ROLLING_BACK): undoing,
     (P.PREPARING, P.OBSERVING): lambda: at(P.OBSERVING),
     (P.OBSERVING, P.OBSERVED): lambda: at(P.OBSERVED),
 }
