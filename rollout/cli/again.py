@@ -46,7 +46,7 @@ def undo(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Take back a promotion: all traffic back on the stable that was kept.
+    """Take a promotion back: all traffic to the kept stable.
 
     At once, and without judging anything. With --wait, 0 says that it is done.
     """
@@ -80,7 +80,10 @@ def retry(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Start a rollout again that was rolled back, aborted or halted, with fresh evidence."""
+    """Start again what was rolled back, aborted or halted.
+
+    The same policy and deployments, with fresh evidence.
+    """
     if from_step > 1 and not reason:
         raise PolicyError('retry --from-step skips steps: say why with --reason "…".')
     client, path = daemon(config), rollout_path(handle(endpoint, name, verb="retry"))

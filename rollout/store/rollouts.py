@@ -195,7 +195,8 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
 def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> bool:
     """End a rollout that only guards: whoever ticks it just now loses its lease, and so decides nothing."""
     before = codec.load_rollout(doc, name=rollout_id)
-    if before.phase is not Phase.GUARDING:
+    unanswered = before.fail_stands and by.undo is None
+    if before.phase is not Phase.GUARDING or unanswered:
         return False
     ended, event = superseded(before, by)
     if ended.owes:

@@ -58,6 +58,13 @@ def test_a_rollout_that_does_more_than_guard_is_in_the_way(api: LocalApi) -> Non
     assert api.store.load(running).phase is Phase.PROGRESSING
 
 
+def test_an_unanswered_fail_is_in_the_way_of_all_but_an_undo(api: LocalApi) -> None:
+    failed = api.store.load(last(api, **GUARDING, fail_stands=True))
+    with pytest.raises(ConflictError, match="already has an active rollout"):
+        api.start()
+    assert api.service.undo(failed.ref, by="anna", reason=None).undo is not None
+
+
 def test_undo_begins_a_rollout_of_its_own(api: LocalApi, http: httpx.Client) -> None:
     promoted = last(api, **PROMOTED)
     answer = http.post("/v1/rollouts/recommender/undo", json={"by": "anna", "reason": "wrong menu"})
