@@ -22,8 +22,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError, UnavailableError
 from rollout.policy import Checks, CustomCheck, Policy
 from rollout.web import views
-from rollout.web.release_routes import add_releases
 from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, RetryBody, StartBody, TryBody, UndoBody
+from rollout.web.release_routes import add_releases
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
 
