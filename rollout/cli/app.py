@@ -24,6 +24,7 @@ from rollout.cli import (
     endpoints,
     evidence,
     importing,
+    initializing,
     observing,
     planning,
     predicting,
@@ -76,6 +77,7 @@ COMMANDS: Sequence[tuple[str, Callable[..., None]]] = (
     ("triggers", triggering.triggers),
     ("predict", predicting.predict),
     ("doctor", doctor.doctor),
+    ("init", initializing.init),
     ("import", importing.import_policy),
 )
 for _name, _command in COMMANDS:

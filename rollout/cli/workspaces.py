@@ -32,7 +32,7 @@ NOT_SETTINGS = frozenset({"ROLLOUT_API", "ROLLOUT_USER"})
 def azure_of(config: Path | None, name: str | None) -> Iterator["Personal"]:
     """A connection to the workspace that the settings call `name` (or their only one). Raises RolloutError."""
     file = config or Path(os.environ.get("ROLLOUT_CONFIG") or DEFAULT_CONFIG)
-    settings, sandbox = _settings(file)
+    settings, sandbox = settings_of(file)
     workspace = _workspace(settings, name, file)
     from rollout.azure.cloud import cloud_of
     from rollout.azure.personal import personal
@@ -43,7 +43,7 @@ def azure_of(config: Path | None, name: str | None) -> Iterator["Personal"]:
     with personal(
         cloud=cloud_of(settings.cloud, sandbox),
         credential=settings.credential if sandbox else Credential(type="default"),
-        secret=_secret(settings, file) if sandbox else None,
+        secret=secret_of(settings, file) if sandbox else None,
         workspace=workspace,
         clock=WallClock(),
         pause=threading.Event().wait,
@@ -52,7 +52,8 @@ def azure_of(config: Path | None, name: str | None) -> Iterator["Personal"]:
         yield found
 
 
-def _settings(file: Path) -> tuple[Settings, Mapping[str, Any] | None]:
+def settings_of(file: Path) -> tuple[Settings, Mapping[str, Any] | None]:
+    """The settings of a file, and what the sandbox that they name says of itself. Raises SettingsError."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -63,11 +64,12 @@ def _settings(file: Path) -> tuple[Settings, Mapping[str, Any] | None]:
     settings = parse_settings(text, file=str(file), environ=environ)
     if settings.cloud.sandbox is None:
         return settings, None
-    told = _sandbox(file.resolve().parent / settings.cloud.sandbox)
+    told = sandbox_told(file.resolve().parent / settings.cloud.sandbox)
     return with_sandbox(settings, told), told
 
 
-def _sandbox(file: Path) -> Mapping[str, Any]:
+def sandbox_told(file: Path) -> Mapping[str, Any]:
+    """What a sandbox wrote about itself. Raises SettingsError."""
     try:
         told: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -88,8 +90,8 @@ def _workspace(settings: Settings, name: str | None, file: Path) -> Workspace:
     return known[name]
 
 
-def _secret(settings: Settings, file: Path) -> str | None:
-    """The sandbox's client secret."""
+def secret_of(settings: Settings, file: Path) -> str | None:
+    """The sandbox's client secret. Raises SettingsError."""
     credential = settings.credential
     if credential.secret_env is not None:
         return os.environ.get(credential.secret_env, "").strip()

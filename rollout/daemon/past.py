@@ -61,7 +61,7 @@ class Past:
         """From what the store has of the last hours; milliseconds, None where that is too little."""
         now = _minute(self._clock.now())
         stored = self._store.cells("logs", ref, start=now - AT_ONCE, end=now)
-        cells = {minute: cell for minute, cell in _together(stored.cells).items() if minute < stored.closed_before}
+        cells = {minute: cell for minute, cell in together(stored.cells).items() if minute < stored.closed_before}
         if not cells:
             return None
         looked = range(min(cells), max(cells) + 1)
@@ -97,11 +97,11 @@ class Past:
 
     def _hour(self, ref: EndpointRef, window: range, resource: str, logs: Telemetry) -> Mapping[int, Cell]:
         stored = self._store.cells("logs", ref, start=window.start, end=window.stop)
-        cells = _together(stored.cells)
+        cells = together(stored.cells)
         if len(cells) >= STORED_MINUTES and stored.closed_before >= window.stop:
             return cells
         reading = logs.read([resource], start=window.start, end=window.stop)
-        return _together(reading.cells.get(resource, {}))
+        return together(reading.cells.get(resource, {}))
 
     def _resource(self, ref: EndpointRef) -> str:
         seen = self._collector.latest(ref) or self._collector.fresh(ref, deployments=False)
@@ -127,7 +127,7 @@ def windows(now: datetime, hours: int) -> list[range]:
     ]
 
 
-def _together(cells: Mapping[str, Mapping[int, Cell]]) -> dict[int, Cell]:
+def together(cells: Mapping[str, Mapping[int, Cell]]) -> dict[int, Cell]:
     """All deployments' cells, by minute."""
     minutes = {minute for mine in cells.values() for minute in mine}
     return {minute: merge(mine[minute] for mine in cells.values() if minute in mine) for minute in minutes}

@@ -20,6 +20,7 @@ from rollout.sandbox.resources import Identity
 
 AUTHORIZATION = "/providers/Microsoft.Authorization"
 INSIGHTS = "/providers/Microsoft.Insights"
+GROUP = SUBSCRIPTION + "/{_:(?i:resourceGroups)}/{group}"
 LOCATION = SUBSCRIPTION + PROVIDER + "/locations/{location}"
 CATEGORY = "AmlOnlineEndpointTrafficLog"
 LOG_WORKSPACE = "logs"
@@ -45,6 +46,7 @@ class Surroundings:
             (SUBSCRIPTION + AUTHORIZATION + "/roleDefinitions/{role}", self.role),
             (WORKSPACE + "/onlineEndpoints/{endpoint}" + INSIGHTS + "/diagnosticSettings", self.diagnostics),
             (logs, self.log_workspaces),
+            (GROUP + "/providers/Microsoft.OperationalInsights/workspaces/{logs}", self.log_workspace),
             (LOCATION + "/usages", self.usages),
             (LOCATION + "/vmSizes", self.sizes),
             (SUBSCRIPTION + INSIGHTS + "/eventtypes/management/values", self.activity),
@@ -96,8 +98,17 @@ class Surroundings:
 
     def log_workspaces(self, call: Call) -> Answer:  # noqa: ARG002
         """The log workspaces of the subscription: one."""
+        return Answer(body={"value": [self._log_workspace()]})
+
+    def log_workspace(self, call: Call) -> Answer:
+        """The one log workspace."""
+        if call.path["logs"].casefold() != LOG_WORKSPACE:
+            raise rules.Refusal(404, "ResourceNotFound", f"There is no log workspace {call.path['logs']}.")
+        return Answer(body=self._log_workspace())
+
+    def _log_workspace(self) -> dict[str, Any]:
         identity = self._cloud.identity
-        body = {
+        return {
             "id": log_workspace_id(identity),
             "name": LOG_WORKSPACE,
             "type": "Microsoft.OperationalInsights/workspaces",
@@ -112,7 +123,6 @@ class Surroundings:
                 "publicNetworkAccessForQuery": "Enabled",
             },
         }
-        return Answer(body={"value": [body]})
 
     def _unlogged(self, endpoint: str) -> bool:
         faults = self._cloud.faults.active(self._cloud.now()).values()

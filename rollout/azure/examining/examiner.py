@@ -16,14 +16,17 @@ from rollout.azure.arm import WorkspaceResources
 from rollout.azure.azure_ml import ml_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
+from rollout.azure.errors import in_our_words
 from rollout.azure.examining import capacity, history, identity, reaching, rights, traffic_log
 from rollout.azure.examining.causes import attempt
 from rollout.azure.examining.facts import Cause, EndpointFacts, Machines, Sampled, Seen, Unread, WorkspaceFacts
+from rollout.azure.examining.first_look import ROLE, FirstLook, first_look
 from rollout.azure.examining.manager import ResourceManager
 from rollout.azure.keys import EndpointKeys
+from rollout.azure.logs import AzureLogs
 from rollout.azure.resources import Malformed, endpoint_state, name_of, nameless
 from rollout.azure.scoring import AzureScoring, http_client
-from rollout.ports import Clock
+from rollout.ports import Clock, Logs
 from rollout.settings import Credential, Workspace
 from rollout.world import EndpointKind
 
@@ -120,6 +123,16 @@ class Examiner:
             days=DAYS,
         )
         return self._beside(facts)
+
+    def first_look(self, name: str) -> FirstLook:
+        """The endpoint of this name, and where its requests are logged. Raises RolloutError."""
+        with in_our_words(f"read endpoint {name} of workspace {self._workspace.workspace_name}", remedy=ROLE):
+            found = self._resources.endpoint(name)
+        return first_look(self._manager, found, scope=self.scope)
+
+    def logs(self, log_workspace: str) -> Logs:
+        """The traffic log of a log workspace, by its customer id."""
+        return AzureLogs(self._logs(), log_workspace=log_workspace, calls=self._calls())
 
     # --- the workspace
 
@@ -268,8 +281,11 @@ class Examiner:
             cloud.metrics_address(place.region), self._identity, audience=cloud.metrics_audience, **cloud.options()
         )
         self._closing.callback(client.close)
-        calls = Calls(monotonic=self._clock.monotonic, chance=random.Random(1))  # noqa: S311 - when a try is repeated
-        return AzureMetrics(client, place=f"subscription {place.subscription_id} in {place.region}", calls=calls)
+        where = f"subscription {place.subscription_id} in {place.region}"
+        return AzureMetrics(client, place=where, calls=self._calls())
+
+    def _calls(self) -> Calls:
+        return Calls(monotonic=self._clock.monotonic, chance=random.Random(1))  # noqa: S311 - when a try is repeated
 
     def _real(self) -> float:
         """Real seconds since some moment."""

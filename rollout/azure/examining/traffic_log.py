@@ -62,6 +62,13 @@ def log_workspaces(manager: ResourceManager, *, subscription: str) -> Seen[tuple
     )
 
 
+def log_workspace(manager: ResourceManager, place: str) -> Seen[LogWorkspace]:
+    """The log workspace with this ARM id."""
+    return attempt(
+        f"read log workspace {place.rpartition('/')[2]}", lambda: _log_workspace(manager.get(place, WORKSPACES_VERSION))
+    )
+
+
 def rows(
     client: LogsQueryClient, *, log_workspace: str, endpoints: Sequence[str], start: int, end: int
 ) -> Seen[Mapping[str, Mapping[str, Rows]]]:
