@@ -109,7 +109,7 @@ def policy_body(word: str) -> dict[str, Any]:
 
 def _files_of(text: str, path: Path) -> dict[str, str]:
     """The texts of the files that a policy names; what cannot be read is told at its place by whoever reads the policy."""
-    if not any(field in text for field in ("request_file", "kql_file")):
+    if not any(field in text for field in ("request_file", "kql_file", "file:")):
         return {}
     from rollout.beside import Beside
     from rollout.documents.text import read

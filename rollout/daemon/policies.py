@@ -86,9 +86,12 @@ class PolicyBook:
         """The last good version of every policy, by name."""
         return [policy for _, policy in sorted(self._by_name().items())]
 
-    def parse(self, text: str, *, file: str, files: Files | None = None) -> Policy:
-        """A policy that was sent, with a way to read the files that it names. Raises PolicyError with every mistake."""
-        policy = parse_policy(text, file=file, defaults=self._defaults, files=files)
+    def parse(self, text: str, *, file: str, files: Files | None = None, folder: str | None = None) -> Policy:
+        """A policy with a way to read the files that it names; `folder`: the daemon's own, None where it was sent.
+
+        Raises PolicyError with every mistake.
+        """
+        policy = parse_policy(text, file=file, defaults=self._defaults, files=files, folder=folder)
         unknown = [name for name in policy.alerts if name not in self._channels]
         if unknown:
             known = f"they name {', '.join(sorted(self._channels))}" if self._channels else "they name none"
@@ -158,7 +161,7 @@ class PolicyBook:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PolicyError(f"{path}: it cannot be read ({error}).") from error
-        return self.parse(text, file=str(path), files=files)
+        return self.parse(text, file=str(path), files=files, folder=str(path.parent.resolve()))
 
     def _listed(self, path: Path, loaded: _Loaded) -> PolicyFile:
         policy = loaded.policy

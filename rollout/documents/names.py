@@ -18,7 +18,8 @@ _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 _LINK = r"https?://[^\s\"'<>]{1,500}"
 
 
-def _azure_name(value: str) -> str:
+def azure_name(value: str) -> str:
+    """The name of an endpoint or deployment. Raises ValueError."""
     if not re.fullmatch(_AZURE, value):
         shape = "write 3 or more letters, digits and single dashes, a letter first"
         raise ValueError(f"{show(value)} is no name of an endpoint or deployment: {shape}")
@@ -65,7 +66,7 @@ def _schema(pattern: str) -> WithJsonSchema:
     return WithJsonSchema(shape)
 
 
-AzureName = Annotated[str, AfterValidator(_azure_name), _schema(_AZURE)]
+AzureName = Annotated[str, AfterValidator(azure_name), _schema(_AZURE)]
 Name = Annotated[str, AfterValidator(_name), _schema(_NAME)]
 Link = Annotated[str, AfterValidator(_link), _schema(_LINK)]
 Deployment = Annotated[AzureName | None, BeforeValidator(_auto)]

@@ -16,6 +16,7 @@ from rollout.policy.checks import (
     ErrorCheck,
     LatencyCheck,
 )
+from rollout.policy.manifest import Manifest
 from rollout.policy.model import (
     Approval,
     Doubt,
@@ -46,6 +47,7 @@ __all__ = [
     "Expert",
     "Files",
     "LatencyCheck",
+    "Manifest",
     "NoData",
     "Policy",
     "Probes",

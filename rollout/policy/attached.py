@@ -6,7 +6,7 @@ core opens no files: it is given a way to read them (`Files`), and a file that c
 """
 
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
 
@@ -16,12 +16,19 @@ from rollout.documents.units import show
 Files = Callable[[str], str]
 
 #: Fields that hold the names of files.
-FILE_FIELDS = frozenset({"request_file", "request_files", "kql_file"})
+FILE_FIELDS = frozenset({"request_file", "request_files", "kql_file", "file"})
 #: What a policy may attach: it is kept with every rollout that it starts.
 MAX_FILES, MAX_CHARACTERS = 10, 128 * 1024
 MAX_NAME = 200
 
 _SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^(?!/)[^\\]+$"}
+
+
+class FileText(NamedTuple):
+    """A file's name, as it stands in the policy, and its text."""
+
+    name: str
+    text: str
 
 
 class Attachments:
@@ -63,6 +70,17 @@ def check_name(name: str) -> None:
 def _read(name: str, info: ValidationInfo) -> str:
     context = info.context or {}
     return (context.get("attachments") or Attachments(None)).text(name)
+
+
+def read_file(name: object, info: ValidationInfo) -> object:
+    """The text of the file of this name, with the name. Raises ValueError."""
+    if isinstance(name, str):
+        return FileText(name, _read(name, info))
+    if name is None or isinstance(name, FileText):
+        return name
+    raise ValueError(
+        f"{show(name)} is not the name of a file beside the policy: write one such as deployments/green.yml"
+    )
 
 
 #: The name of a file in a policy as written; what is validated is the file's text.

@@ -5,7 +5,8 @@ like its file and is equal when read back):
 
 - `name`, `description`, `endpoint_name`, `workspace`: str; workspace None = the only one in the settings
 - `mode`: "act", or "observe": judged and told, never written
-- `stable`, `candidate`: str | None; None = found when the rollout starts
+- `stable`, `candidate`: str | None; None = found when the rollout starts. `manifest`: `Manifest(name, path, text, folder)`, the
+  deployment's file that the candidate is created from, or None
 - `steps`: tuple of `Step(traffic: int percent, bake: timedelta in whole minutes, approve: Approval | None)`; shares
   rise and end at 100; `approve` is an approval wanted *before* that step begins:
   `Approval(by: names of groups or people, timeout: timedelta, on_timeout)`
@@ -68,6 +69,7 @@ from rollout.documents.units import (
 )
 from rollout.policy.after import KEEP, After
 from rollout.policy.checks import Checks
+from rollout.policy.manifest import Manifest
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import Trigger
@@ -192,9 +194,6 @@ class Common(Model):
     stable: Deployment = Field(
         default=None, description="The deployment that serves today; by default the one with all traffic"
     )
-    candidate: Deployment = Field(
-        default=None, description="The deployment that is to serve; by default the one without traffic"
-    )
     trigger: Trigger | None = Field(default=None, description="What starts a rollout without being asked")
     holdback: Holdback = Field(
         default=5, description="The share that stays on stable until the last bake ends", examples=["5%"]
@@ -216,14 +215,6 @@ class Common(Model):
     runbook: Link | None = Field(default=None, description="The page that alerts point to")
     expert: Expert = Field(default=Expert.model_construct(), description="The judge's own numbers")
 
-    @field_validator("candidate")
-    @classmethod
-    def _two_roles(cls, value: str | None, info: ValidationInfo) -> str | None:
-        stable = info.data.get("stable")
-        if value is not None and stable is not None and value.casefold() == stable.casefold():
-            raise ValueError(f"{show(value)} is the stable deployment too: name another one, or take one of them out")
-        return value
-
     @model_validator(mode="after")
     def _waves_fit(self) -> Self:
         broken = [*self._broken_waves(self.waves)] if self.waves else []
@@ -232,7 +223,8 @@ class Common(Model):
         return self
 
     def _broken_waves(self, waves: Waves) -> Iterator[tuple[Path, str]]:
-        yield from two_roles(waves, stable=self.stable, candidate=self.candidate)
+        candidate = getattr(self, "candidate", None)  # a file as long as it is written
+        yield from two_roles(waves, stable=self.stable, candidate=candidate if isinstance(candidate, str) else None)
         if self.mode == "observe":
             yield ("mode",), "waves move traffic: write `mode: act`, or take `waves` out"
         if self.trigger is not None:
@@ -249,6 +241,8 @@ class Policy(Common):
     version: ClassVar[int] = 1
 
     name: Name
+    candidate: Deployment = None
+    manifest: Manifest | None = None
     steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
     smoke_test: SmokeTest | None = None
@@ -270,6 +264,12 @@ class Policy(Common):
     def _time_enough(cls, value: timedelta, info: ValidationInfo) -> timedelta:
         return long_enough(value, bakes=[step.bake for step in info.data.get("steps", ())])
 
+    @field_validator("candidate")
+    @classmethod
+    def _two_roles(cls, value: str | None, info: ValidationInfo) -> str | None:
+        check_roles(stable=info.data.get("stable"), candidate=value)
+        return value
+
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: equal for equal policies."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -277,6 +277,12 @@ class Policy(Common):
 
 
 # --- Rules over several fields, for both forms ---------------------------------------------------------------------
+
+
+def check_roles(*, stable: str | None, candidate: str | None) -> None:
+    """Nobody is both. Raises ValueError."""
+    if candidate is not None and stable is not None and candidate.casefold() == stable.casefold():
+        raise ValueError(f"{show(candidate)} is the stable deployment too: name another one, or take one of them out")
 
 
 def broken_shares(shares: Sequence[tuple[int, int]], *, holdback: int | None) -> Iterator[tuple[Path, str]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from rollout.documents.text import parse_scalar
 from rollout.documents.units import format_share
 from rollout.policy.checks import AnswerSizeCheck, Checks, ClientErrorCheck, CustomCheck, ErrorCheck, LatencyCheck
+from rollout.policy.manifest import WrittenCandidate
 from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
@@ -32,6 +33,7 @@ _PARTS = (
     Trigger,
     When,
     Windows,
+    WrittenCandidate,
     WrittenProbes,
     WrittenSmokeTest,
 )
@@ -68,6 +70,8 @@ def effective_yaml(policy: Policy) -> str:
     dumped = _without_nulls(policy.model_dump(mode="json"))
     own = dumped["checks"].pop("custom")
     dumped["checks"] |= {"custom": [{"name": check.pop("name"), **check} for check in own]} if own else {}
+    if manifest := dumped.pop("manifest", None):
+        dumped["candidate"] = {key: manifest[key] for key in ("name", "text")}
     dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
     if policy.waves is not None:
         del dumped["endpoint_name"]

@@ -35,6 +35,7 @@ from rollout.documents.units import SHARE_SCHEMA, Bake, Share
 from rollout.errors import PolicyError
 from rollout.policy.attached import Attachments, Files
 from rollout.policy.checks import Checks, ErrorCheck
+from rollout.policy.manifest import Candidate, WrittenCandidate
 from rollout.policy.model import (
     MAX_STEPS,
     Approval,
@@ -44,6 +45,7 @@ from rollout.policy.model import (
     Policy,
     Step,
     broken_shares,
+    check_roles,
     long_enough,
 )
 from rollout.policy.probes import WrittenProbes
@@ -56,7 +58,6 @@ LAST_BAKE = timedelta(minutes=30)
 
 #: Fields and values of later versions, and what to do until then.
 LATER: Mapping[str, str] = {
-    "candidate={}": "creating the deployment; create it with `az ml online-deployment create`, and write its name",
     "trigger.model": "starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
     "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
@@ -113,6 +114,10 @@ class PolicyFile(Common):
 
     schema_: str | None = Field(default=None, alias="$schema", description="Where the JSON Schema lies, for editors")
     name: Name | None = Field(default=None, description="What the policy is called; the endpoint's name by default")
+    candidate: Candidate = Field(
+        default=None,
+        description="The deployment that is to serve, or the file that it is created from; by default the one without traffic",
+    )
     bake: Bake = Field(
         default=BAKE, description="Minutes of judged data for each step that does not say", examples=["15m"]
     )
@@ -164,6 +169,17 @@ class PolicyFile(Common):
             return value  # told already
         return long_enough(value, bakes=[step.bake for step in _resolved(info.data["steps"], bake=info.data["bake"])])
 
+    @field_validator("candidate")
+    @classmethod
+    def _two_roles(cls, value: WrittenCandidate | str | None, info: ValidationInfo) -> WrittenCandidate | str | None:
+        name = value
+        if isinstance(value, WrittenCandidate):
+            if info.data.get("mode") == "observe":
+                raise ValueError("`mode: observe` writes nothing: write the name of a deployment")
+            name = value.manifest(endpoint=info.data.get("endpoint_name")).name
+        check_roles(stable=info.data.get("stable"), candidate=name if isinstance(name, str) else None)
+        return value
+
     @model_validator(mode="after")
     def _probes_are_judged(self) -> Self:
         judged = "probes" in self.expert.evidence
@@ -206,8 +222,11 @@ class PolicyFile(Common):
         deciding = [check for check in self.checks.active().values() if not check.dry_run]
         return any(isinstance(check, ErrorCheck) or check.max is not None for check in deciding)
 
-    def policy(self) -> Policy:
-        """The policy that this means."""
+    def policy(self, *, folder: str | None = None) -> Policy:
+        """The policy that this means; `folder` is where its own file lies, None: it was sent."""
+        manifest = None
+        if isinstance(self.candidate, WrittenCandidate):
+            manifest = self.candidate.manifest(endpoint=self.endpoint_name, folder=folder)
         same = {name: getattr(self, name) for name in Common.model_fields} | {
             "checks": self._checks(),
             "expert": self._expert(),
@@ -215,6 +234,8 @@ class PolicyFile(Common):
         return Policy(
             **same,
             name=self.name or self.endpoint_name,
+            candidate=manifest.name if manifest else self.candidate,
+            manifest=manifest,
             steps=_resolved(self.steps, bake=self.bake),
             first_step=self._sized(),
             smoke_test=self.smoke_test.smoke_test() if self.smoke_test else None,
@@ -259,11 +280,17 @@ def _resolved(steps: Sequence[WrittenStep], *, bake: timedelta) -> tuple[Step, .
 
 
 def parse_policy(
-    text: str, *, file: str, defaults: Mapping[str, object] | None = None, files: Files | None = None
+    text: str,
+    *,
+    file: str,
+    defaults: Mapping[str, object] | None = None,
+    files: Files | None = None,
+    folder: str | None = None,
 ) -> Policy:
     """The policy that a file's text means, over the defaults of the settings.
 
-    `file` is how messages name it; `files` reads the files that it names (see `attached`), None: it may name none.
+    `file` is how messages name it; `files` reads the files that it names (see `attached`), None: it may name none. `folder`
+    is the folder on this machine in which the file lies, None where it was sent.
     Raises PolicyError with every mistake, in the order of the file.
     """
     document = read(text, file=file)
@@ -278,7 +305,7 @@ def parse_policy(
         mistakes += collect(error, document, model=PolicyFile, later=LATER)
     if mistakes:
         raise PolicyError(mistakes=in_order(mistakes))
-    return written.policy()
+    return written.policy(folder=folder)
 
 
 def _not_a_policy(document: Document) -> Any:

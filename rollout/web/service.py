@@ -20,7 +20,7 @@ from rollout.lifecycle.explain import explain
 from rollout.lifecycle.export import export
 from rollout.lifecycle.planning import as_yaml, plan_of, proposal
 from rollout.lifecycle.releases import Release
-from rollout.policy import CustomCheck, Files, Policy, effective_yaml, first_of, policy_of
+from rollout.policy import CustomCheck, Files, Manifest, Policy, effective_yaml, first_of, policy_of
 from rollout.policy.triggers import KINDS
 from rollout.ports import Clock, Delivery, ReleasingStore, Start
 from rollout.triggers import Watched
@@ -142,6 +142,7 @@ class Service:
         """
         if policy.waves is not None:
             raise PolicyError(f"{policy.name} has waves of several endpoints: it begins a release, not one rollout.")
+        _refuse_far_folders(policy.manifest)
         changes = {"stable": stable} if stable else {}
         policy = policy.model_copy(update={**changes, **({"mode": "observe"} if observe else {})})
         ref = self.ref_of(policy)
@@ -330,3 +331,13 @@ class Service:
     def deliveries(self, *, rollout: Rollout | None, state: str | None, limit: int) -> Sequence[Delivery]:
         """What became of the alerts, newest first."""
         return self._store.deliveries(rollout.id if rollout else None, state=state, limit=min(limit, MAX_LISTED))
+
+
+def _refuse_far_folders(manifest: Manifest | None) -> None:
+    """What was sent names nothing on a disk: the daemon's is not its author's. Raises PolicyError."""
+    if manifest is not None and manifest.folder is None and manifest.local:
+        raise PolicyError(
+            f"candidate: {manifest.path} names files on a disk ({', '.join(manifest.local)}), and the daemon reads those only "
+            "beside the policies in its own folder: put both there and start it by its name (`rollout start NAME`), or "
+            "register them in Azure ML and write `azureml:NAME:VERSION`."
+        )
