@@ -16,11 +16,13 @@ from rollout.analysis.noise import Lessons
 from rollout.analysis.terms import Source
 from rollout.lifecycle import releases
 from rollout.lifecycle.rollout import Rollout
+from rollout.policy import Manifest
 from rollout.world import (
     Alert,
     Autoscale,
     Command,
     CommandResult,
+    CreateDeployment,
     DeleteDeployment,
     DeploymentState,
     EndpointRef,
@@ -99,9 +101,13 @@ class Endpoints(Protocol):
 
 
 class Ended(NamedTuple):
-    """An operation of Azure's that is over; `why` it failed, None where it did not."""
+    """An operation of Azure's that is over; `why` it failed, None where it did not.
+
+    `known` False: nobody can tell any more how it went, and it must be asked for again.
+    """
 
     why: str | None
+    known: bool = True
 
 
 class Fleet(Protocol):
@@ -120,6 +126,17 @@ class Fleet(Protocol):
 
     def delete(self, endpoint: str, errand: DeleteDeployment, *, still_ours: Callable[[], bool]) -> str | None:
         """Delete a deployment; RefusedError where a fresh read shows traffic on it, live or mirrored."""
+
+    def create(
+        self, endpoint: str, errand: CreateDeployment, manifest: Manifest, *, still_ours: Callable[[], bool]
+    ) -> str | None:
+        """Begin to make a deployment what its file says, without traffic, and to upload what the file brings along.
+
+        Nothing is written where it is so already. What is refused on the way is told by `ended`.
+        """
+
+    def doing(self, operation: str) -> str | None:
+        """What such a creation is doing now, in words; None where nobody can tell."""
 
     def autoscale(self, endpoint: EndpointState) -> Mapping[str, Autoscale]:
         """The autoscale settings of an endpoint's deployments, by case-folded deployment."""

@@ -158,6 +158,8 @@ class Reconciler:
             trouble=trouble or fleet.trouble or self._trouble(rollout, deciding),
             autoscale=fleet.autoscale,
             operations=fleet.operations,
+            forgotten=fleet.forgotten,
+            doing=fleet.doing,
             trial=self.probes.trial(rollout.id),
             blind=self.snapshots.blind(rollout.ref) if rollout.policy.checks.custom else {},
             counted_at=recent["custom"].read_at if "custom" in recent else None,

@@ -6,12 +6,13 @@ rollout that only observes never comes here with an errand, and would be refused
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
 from rollout.lifecycle import Rollout
 from rollout.lifecycle.rollout import ErrandOutcome
 from rollout.ports import Fleet
-from rollout.world import Autoscale, DeleteDeployment, Errand, Scale, SetAutoscale, Snapshot
+from rollout.world import Autoscale, CreateDeployment, DeleteDeployment, Errand, Scale, SetAutoscale, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,15 @@ class FleetFacts:
 
     autoscale: Mapping[str, Autoscale] | None = None
     operations: Mapping[str, str | None] = field(default_factory=dict)
+    forgotten: frozenset[str] = frozenset()
+    doing: Mapping[str, str] = field(default_factory=dict)
     trouble: str | None = None
 
 
 def begun(rollout: Rollout, errand: Errand, fleets: Mapping[str, Fleet], *, still_ours: Callable[[], bool]) -> Begun:
     """Begin an errand; how Azure took it."""
     try:
-        operation = _send(_fleet_of(rollout, fleets), rollout.ref.name, errand, still_ours)
+        operation = _send(_fleet_of(rollout, fleets), rollout, errand, still_ours)
     except ConflictError as error:
         return Begun(outcome="conflict", error=error)
     except UnavailableError as error:
@@ -57,7 +60,7 @@ def fleet_facts(rollout: Rollout, snapshot: Snapshot | None, fleet: Fleet | None
     endpoint = snapshot.endpoint if snapshot else None
     return FleetFacts(
         autoscale=fleet.autoscale(endpoint) if endpoint and _asks_for_autoscale(rollout) else None,
-        operations=_operations(rollout, fleet),
+        **_operations(rollout, fleet),
     )
 
 
@@ -65,14 +68,16 @@ def _asks_for_autoscale(rollout: Rollout) -> bool:
     return rollout.owes
 
 
-def _operations(rollout: Rollout, fleet: Fleet) -> Mapping[str, str | None]:
-    found: dict[str, str | None] = {}
-    for intent in rollout.errands:
-        if intent.outcome == "accepted" and intent.operation:
-            ended = fleet.ended(intent.operation)
-            if ended is not None:
-                found[intent.operation] = ended.why
-    return found
+def _operations(rollout: Rollout, fleet: Fleet) -> Mapping[str, Any]:
+    """Of the operations that were running: why those that are over failed, those that are forgotten, what others do."""
+    running = [each.operation for each in rollout.errands if each.outcome == "accepted" and each.operation]
+    ended = {operation: found for operation in running if (found := fleet.ended(operation)) is not None}
+    doing = {each: words for each in running if each not in ended and (words := fleet.doing(each)) is not None}
+    return {
+        "operations": {operation: found.why for operation, found in ended.items() if found.known},
+        "forgotten": frozenset(operation for operation, found in ended.items() if not found.known),
+        "doing": doing,
+    }
 
 
 def _fleet_of(rollout: Rollout, fleets: Mapping[str, Fleet]) -> Fleet:
@@ -84,7 +89,8 @@ def _fleet_of(rollout: Rollout, fleets: Mapping[str, Fleet]) -> Fleet:
     return fleets[workspace]
 
 
-def _send(fleet: Fleet, endpoint: str, errand: Errand, still_ours: Callable[[], bool]) -> str | None:
+def _send(fleet: Fleet, rollout: Rollout, errand: Errand, still_ours: Callable[[], bool]) -> str | None:
+    endpoint, manifest = rollout.ref.name, rollout.policy.manifest
     match errand:
         case Scale():
             return fleet.scale(endpoint, errand, still_ours=still_ours)
@@ -92,3 +98,7 @@ def _send(fleet: Fleet, endpoint: str, errand: Errand, still_ours: Callable[[], 
             return fleet.set_autoscale(endpoint, errand, still_ours=still_ours)
         case DeleteDeployment():
             return fleet.delete(endpoint, errand, still_ours=still_ours)
+        case CreateDeployment():
+            if manifest is None or manifest.digest != errand.digest:
+                raise RefusedError(f"the policy has no file for {errand.deployment}")
+            return fleet.create(endpoint, errand, manifest, still_ours=still_ours)

@@ -192,7 +192,16 @@ class DeleteDeployment:
     kind: Literal["delete"] = "delete"
 
 
-Errand = Scale | SetAutoscale | DeleteDeployment
+@dataclass(frozen=True, kw_only=True)
+class CreateDeployment:
+    """Create the candidate from the file in the rollout's policy, or bring it up to date, without traffic."""
+
+    deployment: str
+    digest: str  # of the file
+    kind: Literal["create"] = "create"
+
+
+Errand = Scale | SetAutoscale | DeleteDeployment | CreateDeployment
 
 
 #: Which part of a policy a trial is made for.

@@ -5,6 +5,7 @@ are told one by one with their places. Which fields a file states is remembered:
 has it.
 """
 
+import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -64,13 +65,19 @@ def read_endpoint(path: Path, *, name: str | None = None) -> AzFile:
     return _read(path, loader="load_online_endpoint", instead={"name": name})
 
 
-def read_deployment(path: Path, *, name: str | None = None, endpoint: str | None = None) -> AzFile:
-    """A deployment's file; `name` and `endpoint` count instead of the file's. Raises PolicyError with every mistake."""
-    return _read(path, loader="load_online_deployment", instead={"name": name, "endpoint_name": endpoint})
+def read_deployment(
+    path: Path, *, name: str | None = None, endpoint: str | None = None, text: str | None = None
+) -> AzFile:
+    """A deployment's file; `name` and `endpoint` count instead of the file's. Raises PolicyError with every mistake.
+
+    `text` is what the file holds, where that is known already: what it names lies beside `path` all the same.
+    """
+    return _read(path, loader="load_online_deployment", instead={"name": name, "endpoint_name": endpoint}, text=text)
 
 
-def _read(path: Path, *, loader: str, instead: Mapping[str, str | None]) -> AzFile:
-    document = _document(path)
+def _read(path: Path, *, loader: str, instead: Mapping[str, str | None], text: str | None = None) -> AzFile:
+    text = _text(path) if text is None else text
+    document = _document(path, text)
     if not isinstance(document.value, dict):
         raise PolicyError(mistakes=[document.mistake((), "is made of fields: write `name: …`")])
     if document.mistakes:
@@ -78,14 +85,20 @@ def _read(path: Path, *, loader: str, instead: Mapping[str, str | None]) -> AzFi
     absent = [name for name, given in instead.items() if not given and not document.value.get(name)]
     if absent:
         raise PolicyError(mistakes=[document.mistake((name,), "is missing") for name in absent])
-    entity = _loaded(path, loader, document, instead)
+    entity = _loaded(_stream(path, text), loader, document, instead)
     stated = frozenset(str(key) for key in document.value)
     return AzFile(file=str(path), name=str(entity.name), entity=entity, document=document, stated=stated)
 
 
-def _document(path: Path) -> Document:
+def _stream(path: Path, text: str) -> io.StringIO:
+    """The text as a file of this name: azure-ai-ml finds what lies beside it."""
+    found = io.StringIO(text)
+    found.name = str(path)
+    return found
+
+
+def _document(path: Path, text: str) -> Document:
     """The file's fields with their places; without places where only Azure's own, more lenient reader understands it."""
-    text = _text(path)
     try:
         return read(text, file=str(path))
     except PolicyError:
@@ -111,7 +124,7 @@ def _text(path: Path) -> str:
         raise PolicyError(f"{path} cannot be read: {error}.") from None
 
 
-def _loaded(path: Path, loader: str, document: Document, instead: Mapping[str, str | None]) -> Any:
+def _loaded(source: io.StringIO, loader: str, document: Document, instead: Mapping[str, str | None]) -> Any:
     """What azure-ai-ml makes of the file. Raises PolicyError."""
     module = import_azure_ml()
     from marshmallow.exceptions import ValidationError
@@ -120,7 +133,7 @@ def _loaded(path: Path, loader: str, document: Document, instead: Mapping[str, s
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return getattr(module, loader)(
-                path, params_override=[{key: value} for key, value in instead.items() if value]
+                source, params_override=[{key: value} for key, value in instead.items() if value]
             )
     except ValidationError as error:
         cause = error.__cause__ if isinstance(error.__cause__, ValidationError) else error

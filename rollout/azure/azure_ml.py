@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = "azure.ai.ml"
 #: Variables by which the SDK would choose a cloud, or another address, by itself.
+_uploading = Lock()  # one at a time: the environment is everybody's
 _VARIABLES = ("AZUREML_CURRENT_CLOUD", "ARM_CLOUD_METADATA_URL", "AZUREML_DEV_URL_MFE")
 
 
@@ -82,12 +84,13 @@ def upload_environment(cloud: Cloud) -> Iterator[None]:
     wanted = {"AZUREML_CURRENT_CLOUD": cloud.name}
     if cloud.ca_file is not None:
         wanted |= {"REQUESTS_CA_BUNDLE": cloud.ca_file, "NO_PROXY": "127.0.0.1,localhost"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        _restore(before)
+    with _uploading:
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            yield
+        finally:
+            _restore(before)
 
 
 def _metadata(cloud: Cloud) -> dict[str, Any]:

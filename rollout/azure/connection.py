@@ -7,23 +7,33 @@ readers of one service of Azure Monitor share one budget of queries, as Azure co
 import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from rollout.azure.arm import WorkspaceResources
 from rollout.azure.azure_ml import ml_client, registry_client
 from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
+from rollout.azure.creating import Creations
 from rollout.azure.endpoints import AzureEndpoints
 from rollout.azure.fleet import AzureFleet
 from rollout.azure.keys import EndpointKeys
-from rollout.errors import SettingsError
+from rollout.azure.managing import Manager
+from rollout.azure.uploads import WorkspaceAssets
+from rollout.azure.waiting import Waiting
+from rollout.errors import SettingsError, UnavailableError
 from rollout.ports import Clock, Endpoints, Fleet, Logs, Models, Scoring, Telemetry
 from rollout.settings import Credential, Workspace
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+
+
+#: Between two looks at a deployment that is being created.
+BETWEEN_LOOKS = timedelta(seconds=10)
 
 
 class Azure:
@@ -67,7 +77,7 @@ def connect(
         undo.callback(_closer(identity))
         azure = Azure(cloud, undo)
         azure.endpoints = _endpoints(cloud, identity, workspaces, undo)
-        azure.fleets = _fleets(cloud, identity, workspaces, undo)
+        azure.fleets = _fleets(cloud, identity, workspaces, clock, undo)
         azure.scoring = _scoring(cloud, identity, workspaces, clock, undo)
         azure.models = _models(cloud, identity, workspaces, undo)
         azure.logs = _logs(cloud, identity, workspaces, _calls(clock, chance), undo)
@@ -132,12 +142,33 @@ def _endpoints(
     return found
 
 
+def _creations(
+    cloud: Cloud, identity: "TokenCredential", workspace: Workspace, clock: Clock, undo: ExitStack
+) -> Creations:
+    """With a client that may upload; what still runs at the end is left: it is begun again by whoever comes next."""
+    client = ml_client(cloud, identity, workspace, show_progress=True)
+    resources = WorkspaceResources(client, resource_group=workspace.resource_group, workspace=workspace.workspace_name)
+    undo.callback(resources.close)
+    over = Event()
+    undo.callback(over.set)
+
+    def pause(seconds: float) -> None:
+        if over.wait(seconds):
+            raise UnavailableError("The daemon is stopping.")
+
+    every = clock.real_seconds(BETWEEN_LOOKS)
+    waiting = Waiting(resources, monotonic=clock.monotonic, pause=pause, every=every)
+    manager = Manager(resources, WorkspaceAssets(client, cloud=cloud), waiting, workspace=workspace.workspace_name)
+    return Creations(manager, new_id=lambda: uuid4().hex[:12])
+
+
 def _fleets(
-    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], undo: ExitStack
+    cloud: Cloud, identity: "TokenCredential", workspaces: Mapping[str, Workspace], clock: Clock, undo: ExitStack
 ) -> Mapping[str, Fleet]:
     found: dict[str, Fleet] = {}
     for name, workspace in workspaces.items():
-        fleet = AzureFleet(_resources_of(cloud, identity, workspace), workspace=name)
+        creations = _creations(cloud, identity, workspace, clock, undo)
+        fleet = AzureFleet(_resources_of(cloud, identity, workspace), creations=creations, workspace=name)
         undo.callback(fleet.close)
         found[name] = fleet
     return found

@@ -13,13 +13,23 @@ from typing import Any
 from azure.core.exceptions import HttpResponseError
 
 from rollout.azure.arm import WorkspaceResources
+from rollout.azure.creating import PREFIX, Creations
 from rollout.azure.errors import in_our_words
 from rollout.azure.remedies import told
 from rollout.azure.resources import Malformed, deployment_state, endpoint_state, with_instances
 from rollout.azure.waiting import TERMINAL
 from rollout.errors import ConflictError, RefusedError
+from rollout.policy import Manifest
 from rollout.ports import Ended
-from rollout.world import Autoscale, DeleteDeployment, DeploymentState, EndpointState, Scale, SetAutoscale
+from rollout.world import (
+    Autoscale,
+    CreateDeployment,
+    DeleteDeployment,
+    DeploymentState,
+    EndpointState,
+    Scale,
+    SetAutoscale,
+)
 
 _ROLE = (
     "Give this identity a role that may write deployments and autoscale settings (deploy/role-capacity.json, or AzureML "
@@ -34,9 +44,10 @@ _FORGOTTEN = frozenset({404, 410})
 class AzureFleet:
     """The deployments of one workspace (see `rollout.ports.Fleet`)."""
 
-    def __init__(self, resources: WorkspaceResources, *, workspace: str) -> None:
+    def __init__(self, resources: WorkspaceResources, *, creations: Creations, workspace: str) -> None:
         """`workspace`: its name in the settings."""
         self._resources = resources
+        self._creations = creations
         self._workspace = workspace
 
     def scale(self, endpoint: str, errand: Scale, *, still_ours: Callable[[], bool]) -> str | None:
@@ -66,6 +77,17 @@ class AzureFleet:
         with _remedied(doing):
             return self._resources.delete_deployment(endpoint, name)
 
+    def create(
+        self, endpoint: str, errand: CreateDeployment, manifest: Manifest, *, still_ours: Callable[[], bool]
+    ) -> str | None:
+        """Make a deployment what its file says: see the port."""
+        _ask(still_ours, f"create {errand.deployment} of {endpoint}")
+        return self._creations.begin(endpoint, manifest)
+
+    def doing(self, operation: str) -> str | None:
+        """What a creation is doing now: see the port."""
+        return self._creations.doing(operation)
+
     def set_autoscale(self, endpoint: str, errand: SetAutoscale, *, still_ours: Callable[[], bool]) -> str | None:
         """Write an autoscale setting, or take it off: see the port."""
         doing = f"set the autoscale setting of {errand.deployment} of {endpoint}"
@@ -90,6 +112,8 @@ class AzureFleet:
 
     def ended(self, operation: str) -> Ended | None:
         """How an operation ended: see the port."""
+        if operation.startswith(PREFIX):
+            return self._creations.ended(operation)
         with in_our_words("read how an operation stands", remedy=_ROLE):
             found = self._operation(operation)
         if found.get("status") not in TERMINAL:

@@ -109,7 +109,12 @@ class Manager:
 
         `name` and `endpoint_name` count instead of the file's.
         """
-        file = read_deployment(path, name=name, endpoint=endpoint_name)
+        return self.plan_file(
+            read_deployment(path, name=name, endpoint=endpoint_name), all_traffic=all_traffic, told=told
+        )
+
+    def plan_file(self, file: AzFile, *, all_traffic: bool = False, told: Told) -> Plan:
+        """The same for a deployment's file that was read already."""
         name = str(file.entity.endpoint_name)
         endpoint = self._rested(lambda: self._endpoint_or_none(name), f"endpoint {name}", told)
         if endpoint is None:
@@ -118,7 +123,7 @@ class Manager:
                 f"workspace {self._workspace} has no endpoint {name}: create it with rollout endpoint apply",
             )
         current = self._rested(lambda: self._deployment_or_none(name, file.name), f"deployment {file.name}", told)
-        with for_a_person(f"find what {path} names"):
+        with for_a_person(f"find what {file.file} names"):
             brought = self._assets.find(file)
             wanted = self._deployment_body(file, _with_placeholders(brought), brought.collections, current)
         plan = deployment_plan(file, endpoint, current, wanted, brought)

@@ -77,6 +77,11 @@ def split_of(endpoint: Json) -> Split:
     return Split.of((endpoint.get("properties") or {}).get("traffic") or {})
 
 
+def mirror_of(endpoint: Json) -> Split:
+    """The mirrored traffic of an endpoint."""
+    return Split.of((endpoint.get("properties") or {}).get("mirrorTraffic") or {})
+
+
 def endpoint_plan(file: AzFile, current: Json | None, wanted: Json, *, set_traffic: bool) -> Plan:
     """What applying an endpoint's file would do. Raises RefusedError."""
     asked = Split.of({str(name): int(share) for name, share in (file.entity.traffic or {}).items()})

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from rollout.lifecycle import guards, moves
 from rollout.lifecycle.commands import carry_out
+from rollout.lifecycle.created import check_created
 from rollout.lifecycle.errands import due_errands, lost_answers, operations_over, with_intents
 from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.gated import allowed_write, begin_approved, start_waits, tell_freezes
@@ -135,7 +136,7 @@ def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.undo is not None:
         prepare_undo(story, facts, story.rollout.undo)
         return
-    found = check_start(story.rollout, facts, story.now)
+    found = check_created(story, facts) or check_start(story.rollout, facts, story.now)
     if not isinstance(found, Refused) and start_waits(story, facts):
         return
     if isinstance(found, Ready):
@@ -161,7 +162,8 @@ def _prepare(story: Story, facts: Facts) -> None:
             story.set(held_reason=found.sentence)
             story.tell(Phase.PREPARING.value, f"Not started yet: {found.sentence}.")
     else:
-        story.move(Phase.ABORTED, f"Not started: {found.sentence}.", severity=Severity.ACTION)
+        more = f"\n{found.more}" if isinstance(found, Refused) and found.more else ""
+        story.move(Phase.ABORTED, f"Not started: {found.sentence}.{more}", severity=Severity.ACTION)
 
 
 def _awaited_until(rollout: Rollout, found: NotYet) -> datetime:

@@ -100,6 +100,8 @@ def operations_over(story: Story, facts: Facts) -> None:
 def _ended(intent: Intent, facts: Facts, now: datetime) -> Intent:
     if intent.outcome != "accepted":
         return intent
+    if intent.operation in facts.forgotten:
+        return replace(intent, outcome="unknown", ended_at=now)
     if intent.operation in facts.operations:
         why = facts.operations[intent.operation or ""]
         return replace(intent, outcome="failed" if why else "done", why=why, ended_at=now)

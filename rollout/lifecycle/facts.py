@@ -25,7 +25,8 @@ class Facts:
     `freezes` are those that people asked for and that hold now.
 
     `autoscale` are the endpoint's autoscale settings by case-folded deployment, None where they were not read; `operations`
-    tells of those errands' operations that are over why they failed, None: they did not.
+    tells of those errands' operations that are over why they failed, None: they did not; `forgotten` are those of which nobody
+    can tell any more; `doing` is what a creation is doing now, in words.
     """
 
     snapshot: Snapshot | None = None
@@ -43,6 +44,8 @@ class Facts:
     trial: Trial | None = None
     autoscale: Mapping[str, Autoscale] | None = None
     operations: Mapping[str, str | None] = field(default_factory=dict)
+    forgotten: frozenset[str] = frozenset()
+    doing: Mapping[str, str] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] = ()
 
 

@@ -13,7 +13,7 @@ from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.observing.pair import Known, Named, Unclear, find_pair
 from rollout.lifecycle.own_checks import not_read
 from rollout.lifecycle.rollout import Rollout
-from rollout.world import DeploymentState, EndpointKind, EndpointState, Pin, Snapshot, Unreadable
+from rollout.world import CreateDeployment, DeploymentState, EndpointKind, EndpointState, Pin, Snapshot, Unreadable
 
 #: Stable's last log row must not be older than this when the rollout starts: rows arrive after 3 to 10, at worst 20 minutes.
 FRESH = timedelta(minutes=20)
@@ -44,9 +44,10 @@ class NotYet:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A person must act first."""
+    """A person must act first; `more` are lines that follow the sentence, such as a console's."""
 
     sentence: str
+    more: str = ""
 
 
 def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet | Refused:
@@ -61,6 +62,12 @@ def check_start(rollout: Rollout, facts: Facts, now: datetime) -> Ready | NotYet
             "check endpoint_name and workspace in the policy"
         )
     return _check_endpoint(rollout, snapshot.endpoint) or _check_deployments(rollout, facts, snapshot, now)
+
+
+def could_start(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
+    """What of the endpoint alone speaks against a start; None where nothing does."""
+    found = _check_endpoint(rollout, endpoint) or _find_stable(rollout, endpoint)
+    return found if isinstance(found, Refused) else None
 
 
 def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None:
@@ -88,6 +95,16 @@ def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: 
     pair = _check_pair(rollout, snapshot, named.stable, named.candidate)
     checked = pair if isinstance(pair, NotYet | Refused) else _check_time(rollout, facts, snapshot, now, pair)
     return replace(checked, why=named.why) if isinstance(checked, Ready) else checked
+
+
+def awaited_since(rollout: Rollout) -> datetime:
+    """Since when the rest is awaited: since the candidate was created, where the rollout has done that."""
+    return max(_made(rollout), default=rollout.created_at)
+
+
+def _made(rollout: Rollout) -> list[datetime]:
+    creations = [each for each in rollout.errands if isinstance(each.errand, CreateDeployment)]
+    return [each.ended_at for each in creations if each.outcome == "done" and each.ended_at]
 
 
 def _name_pair(rollout: Rollout, endpoint: EndpointState, deployments: Known) -> Named | Refused:
@@ -147,6 +164,14 @@ def _check_pair(
 
 def _usable(rollout: Rollout, snapshot: Snapshot, name: str) -> DeploymentState | NotYet | Refused:
     found = snapshot.deployment(name)
+    if (
+        found is None
+        and _made(rollout)
+        and rollout.candidate is not None
+        and name.casefold() == rollout.candidate.casefold()
+    ):
+        sentence = f"Azure does not show {name} yet, which was created"
+        return NotYet(sentence=sentence, until=awaited_since(rollout) + CANDIDATE_AWAITED)
     if found is None:
         there = ", ".join(sorted(snapshot.deployments or {}))
         return Refused(sentence=f"deployment {name} does not exist; its endpoint has {there}")
@@ -162,13 +187,13 @@ def _check_time(
     rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime, pair: tuple[DeploymentState, DeploymentState]
 ) -> Ready | NotYet | Refused:
     endpoint = snapshot.endpoint
-    awaited = rollout.created_at + CANDIDATE_AWAITED
+    awaited = awaited_since(rollout) + CANDIDATE_AWAITED
     for found in pair:
         if found.state != "Succeeded":
             return NotYet(sentence=f"deployment {found.name} is still {found.state}", until=awaited)
     if endpoint is not None and not endpoint.settled:
         return NotYet(sentence=f"{endpoint.name} is {endpoint.state}: somebody else's operation runs", until=awaited)
-    until = rollout.created_at + rollout.policy.when.no_data.hold
+    until = awaited_since(rollout) + rollout.policy.when.no_data.hold
     source = deciding_source(rollout.policy)
     if source != "probes" and (facts.fresh_at is None or now - facts.fresh_at > FRESH):
         return NotYet(sentence=_no_fresh_data(rollout, pair[0].name, facts, source), until=until)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.prepare import NotYet, Ready, Refused
+from rollout.lifecycle.prepare import NotYet, Ready, Refused, awaited_since
 from rollout.lifecycle.story import Story
 
 #: How long the answers are awaited: the daemon tries for about a minute, and says so when it gives up.
@@ -22,7 +22,7 @@ def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Re
         return ready
     story.set(stable=ready.stable, candidate=ready.candidate, pins=ready.pins)
     trial = facts.trial
-    until = story.rollout.created_at + AWAITED
+    until = awaited_since(story.rollout) + AWAITED
     if trial is None:
         return NotYet(sentence="the policy's sample requests are being sent to both deployments", until=until)
     if trial.problem is None:

@@ -42,7 +42,8 @@ class Manifest(Model):
     @property
     def local(self) -> tuple[str, ...]:
         """The fields that name files or folders on a disk, as far as the text tells."""
-        return tuple(_local(_fields_of(self.text, self.path)))
+        fields = _fields_of(self.text, self.path)
+        return tuple(_local(fields)) if fields and not _merges(fields) else ("as far as can be told",)
 
 
 class WrittenCandidate(Model):
@@ -122,7 +123,7 @@ def _local(fields: Mapping[str, Any]) -> Iterator[str]:
     if _is_local(fields.get("model")):
         yield "model"
     code = fields.get("code_configuration")
-    if isinstance(code, Mapping) and _is_local(code.get("code")):
+    if _is_local(code.get("code") if isinstance(code, Mapping) else code):
         yield "code_configuration.code"
     environment = fields.get("environment")
     if isinstance(environment, Mapping):
@@ -130,6 +131,13 @@ def _local(fields: Mapping[str, Any]) -> Iterator[str]:
             yield "environment"
     elif _is_local(environment):
         yield "environment"
+
+
+def _merges(value: object) -> bool:
+    """Whether YAML's merge keys hide what the fields say."""
+    if isinstance(value, Mapping):
+        return "<<" in value or any(map(_merges, value.values()))
+    return isinstance(value, list) and any(map(_merges, value))
 
 
 def _is_local(value: object) -> bool:
