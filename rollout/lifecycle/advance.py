@@ -162,7 +162,7 @@ def _prepare(story: Story, facts: Facts) -> None:
             story.set(held_reason=found.sentence)
             story.tell(Phase.PREPARING.value, f"Not started yet: {found.sentence}.")
     else:
-        more = f"\n{found.more}" if isinstance(found, Refused) and found.more else ""
+        more = f" {found.more}" if isinstance(found, Refused) and found.more else ""
         story.move(Phase.ABORTED, f"Not started: {found.sentence}.{more}", severity=Severity.ACTION)
 
 

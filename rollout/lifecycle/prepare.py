@@ -44,7 +44,7 @@ class NotYet:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A person must act first; `more` are lines that follow the sentence, such as a console's."""
+    """A person must act first; `more` follows the sentence, such as the end of a console."""
 
     sentence: str
     more: str = ""

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, Wit
 from rollout.documents.mistakes import rule
 from rollout.documents.models import BUILT, Model
 from rollout.documents.names import AzureName, Deployment, azure_name
-from rollout.documents.text import read
+from rollout.documents.text import Document, read
 from rollout.documents.units import show
 from rollout.errors import PolicyError
 from rollout.policy.attached import MAX_NAME, FileText, read_file
@@ -42,8 +42,10 @@ class Manifest(Model):
     @property
     def local(self) -> tuple[str, ...]:
         """The fields that name files or folders on a disk, as far as the text tells."""
-        fields = _fields_of(self.text, self.path)
-        return tuple(_local(fields)) if fields and not _merges(fields) else ("as far as can be told",)
+        document = _document(self.text, self.path)
+        if document is None or document.mistakes or not isinstance(document.value, Mapping) or _merges(document.value):
+            return ("as far as can be told",)
+        return tuple(_local(document.value))
 
 
 class WrittenCandidate(Model):
@@ -111,11 +113,15 @@ Candidate = Annotated[
 
 def _fields_of(text: str, path: str) -> Mapping[str, Any]:
     """The fields of a deployment's file; what cannot be read is told by azure-ai-ml, when it is its turn."""
+    document = _document(text, path)
+    return document.value if document is not None and isinstance(document.value, Mapping) else {}
+
+
+def _document(text: str, path: str) -> Document | None:
     try:
-        value = read(text, file=path).value
+        return read(text, file=path)
     except PolicyError:
-        return {}
-    return value if isinstance(value, Mapping) else {}
+        return None
 
 
 def _local(fields: Mapping[str, Any]) -> Iterator[str]:

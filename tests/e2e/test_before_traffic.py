@@ -45,3 +45,53 @@ def test_smoke_test_failed(stage: Stage) -> None:
     assert "above `max_latency` 500 ms (blue:" in end.sentence
     assert "confirmed" not in end.kinds
     assert stage.alert("aborted")["sentence"] == end.sentence
+
+
+DEPLOYMENT = (SAMPLES / "green-v2.yml").read_text(encoding="utf-8")
+BROKEN = "def init():\n    import nltk\n\n\ndef run(raw):\n    return [1]\n"
+
+
+def _beside(stage: Stage, name: str, text: str) -> None:
+    file = stage.home / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+@side_by_side(rps=0)
+def test_candidate_created(stage: Stage) -> None:
+    """From a file that is sent with the policy; then it is tested, and gets traffic."""
+    stage.serve("blue")
+    _beside(stage, f"deployments/{stage.endpoint}.yml", DEPLOYMENT.replace("restaurant-recommender", stage.endpoint))
+    _start(stage, SMOKE_TEST, f"candidate: {{file: deployments/{stage.endpoint}.yml}}")
+    stage.until_confirmed(50)
+    told = [event["sentence"] for event in stage.happened("preparing")]
+    assert any(sentence.startswith("Not started yet: green is being created from deployments/") for sentence in told), (
+        told
+    )
+    assert (
+        "blue is stable, green the candidate. green answered 20 of 20" in stage.happened("progressing")[0]["sentence"]
+    )
+    stage.ask("abort", "--reason", "seen enough")
+    stage.ending().check(code=2, phase="aborted", traffic={"blue": 100})
+
+
+@side_by_side(rps=0)
+def test_candidate_not_created(stage: Stage) -> None:
+    """A policy of the daemon's own, whose deployment brings a script that does not start: its console is in the alert."""
+    stage.serve("blue")
+    folder = stage.daemon.home / "policies"
+    (folder / "src").mkdir(exist_ok=True)
+    (folder / "src" / "score.py").write_text(BROKEN, encoding="utf-8")
+    (folder / "deployments").mkdir(exist_ok=True)
+    text = DEPLOYMENT.replace("azureml:recommender-code:2", "../src").replace("restaurant-recommender", stage.endpoint)
+    (folder / "deployments" / "green.yml").write_text(text, encoding="utf-8")
+    (folder / "sample.json").write_text(REQUEST, encoding="utf-8")
+    policy = [f"endpoint_name: {stage.endpoint}", "name: broken", *PROBED, "alerts: [team-ml]"]
+    lines = [*policy, "candidate: {file: deployments/green.yml}"]
+    (folder / "broken.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stage.until(lambda: "broken" in stage.daemon.run("policies").out, "the policy is loaded", ended=True)
+    ran = stage.daemon.run("start", "broken", "--wait")
+    assert ran.code == 5, ran
+    end = stage.view()["sentence"]
+    assert end.startswith(f"Not started: Cannot create deployment green of {stage.endpoint}:"), end
+    assert "No module named 'nltk'" in stage.alert("aborted")["sentence"]

@@ -142,6 +142,7 @@ class Life:
     writes: list[Split] = field(default_factory=list)
     chain: list[tuple[Phase, Phase]] = field(default_factory=list)
     on_its_way: Split | None = None
+    errand_answer: dict[str, Any] = field(default_factory=lambda: {"outcome": "accepted"})
     rollout: Rollout = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,6 +193,9 @@ class Life:
             )
         if decision.write is not None:
             self._answer(decision.write, answer)
+        for errand in decision.errands:
+            given_back = {"operation": f"{errand.kind}:{errand.deployment}", **self.errand_answer}
+            self.rollout = errand_answered(self.rollout, errand, now=self.now, **given_back)
         check_nothing_twice(self.rollout, facts, self.now)
         self.rollout = load_rollout(dump_rollout(self.rollout), name="r1")
         return decision

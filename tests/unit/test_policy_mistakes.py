@@ -291,7 +291,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "candidate file": (
         "endpoint_name: diners\ncandidate: {file: deployments/green.yml}\n",
         [
-            "p.yaml:2:12: candidate: not yet: creating the deployment; create it with `az ml online-deployment create`, and write its name"
+            'p.yaml:2:19: candidate.file: "deployments/green.yml" cannot be read: files are named in policy files only; write the text here'
         ],
     ),
     "mirror": (
