@@ -28,6 +28,7 @@ from rollout.world import (
     EndpointRef,
     EndpointState,
     Event,
+    Freeze,
     Scale,
     SetAutoscale,
     Snapshot,
@@ -370,6 +371,16 @@ class Store(Protocol):
         self, ref: EndpointRef | None = None, *, active_only: bool = False, limit: int = 100
     ) -> Sequence[Rollout]:
         """Newest first; those of all endpoints where none is named."""
+
+    # freezes
+    def freeze(self, freeze: Freeze) -> None:
+        """Write a freeze down. The same one again changes nothing."""
+
+    def unfreeze(self, endpoint: EndpointRef | None, *, by: str, now: datetime) -> Sequence[Freeze]:
+        """Lift those of this endpoint, or (None) those of everything; what was lifted, oldest first."""
+
+    def freezes(self, *, now: datetime, ref: EndpointRef | None = None) -> Sequence[Freeze]:
+        """Those in force, oldest first; with `ref`, those that are about this endpoint."""
 
     # what starts rollouts
     def note_starts(self, starts: Iterable[Start]) -> Sequence[Start]:

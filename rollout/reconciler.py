@@ -161,6 +161,7 @@ class Reconciler:
             forgotten=fleet.forgotten,
             doing=fleet.doing,
             trial=self.probes.trial(rollout.id),
+            freezes=tuple(self.store.freezes(now=now, ref=rollout.ref)),
             blind=self.snapshots.blind(rollout.ref) if rollout.policy.checks.custom else {},
             counted_at=recent["custom"].read_at if "custom" in recent else None,
             per_minute=_per_minute(recent["logs"]) or _per_minute(recent["metrics"]),
@@ -352,6 +353,8 @@ def next_look(rollout: Rollout, now: datetime) -> timedelta:
     last = rollout.writes[-1].not_before if rollout.writes else None
     if last is not None and now < last:
         return last - now
+    if rollout.phase is Phase.PREPARING and rollout.shut is not None:
+        return SAFETY
     if rollout.phase in SOON:
         return SOON[rollout.phase]
     if rollout.owes or under_way(rollout):

@@ -33,7 +33,7 @@ def _overview_row(view: View, look: Look) -> list[str]:
     return [
         str(view["endpoint"]),
         str(view["workspace"]),
-        phase_mark(view, look),
+        phase_mark(view, look) + (look.paint(" frozen", "warn") if view.get("freezes") else ""),
         step,
         split(traffic) if traffic else "-",
         str(view["candidate"] or "-"),

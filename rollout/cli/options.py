@@ -90,13 +90,13 @@ _UNITS: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 
 
-def seconds(text: str | None) -> float | None:
+def seconds(text: str | None, *, option: str = "--timeout") -> float | None:
     """`90s`, `30m`, `1h30m`, `2d` or plain seconds."""
     if text is None:
         return None
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise PolicyError(f"--timeout {text} is not a time: write 90s, 30m, 1h30m or 8h.")
+        raise PolicyError(f"{option} {text} is not a time: write 90s, 30m, 1h30m or 8h.")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 

@@ -72,6 +72,7 @@ def status(view: View, look: Look, *, zone: tzinfo | None = None, history: Seque
             *(_would(view, look, now, zone) if _observes(view) else _steps(view, look)),
             *_bake(view, look),
             *_next(view, look, now, zone),
+            *_gate(view, look, now, zone),
         ],
         _checks(view, look),
         _history(_before(history, view), look, now, zone),
@@ -220,6 +221,20 @@ def _next(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[st
     if view["clock"]["speed"] != 1:
         parts.append(look.paint(f"clock × {view['clock']['speed']:g}", "quiet"))
     return _flow("Next", parts, "  ·  ", look)
+
+
+def _gate(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[str]:
+    """What holds every rise: the policy's windows, and what people froze."""
+    lines, windows = [], view.get("windows")
+    if windows:
+        changes = maybe(windows["changes_at"])
+        what = (
+            ("open, closes" if windows["open"] else "shut, opens") if changes else "open" if windows["open"] else "shut"
+        )
+        lines += _flow("Window", [f"{what} {ahead(changes, now=now, zone=zone)}" if changes else what], "  ·  ", look)
+    for freeze in view.get("freezes") or ():
+        lines += [look.paint(line, "warn") for line in fold(str(freeze["sentence"]), look.width)]
+    return lines
 
 
 #: The columns of checks that narrow terminals do without, the least missed first.

@@ -55,7 +55,7 @@ class PolicyBook:
         self._folder = folder
         self._defaults = defaults
         self._channels = channels
-        self._groups = groups or {}
+        self.groups = groups or {}
         self._clock = clock
         self._log = log
         self._files: dict[Path, _Loaded] = {}
@@ -101,12 +101,12 @@ class PolicyBook:
 
     def _check_approvers(self, policy: Policy, file: str) -> None:
         """A name that nobody has could never approve."""
-        people = {person.casefold() for group in self._groups.values() for person in group}
-        known = people | {name.casefold() for name in self._groups}
+        people = {person.casefold() for group in self.groups.values() for person in group}
+        known = people | {name.casefold() for name in self.groups}
         named = [name for step in policy.steps if step.approve for name in step.approve.by]
         unknown = sorted({name for name in named if name.casefold() not in known})
         if unknown:
-            what = f"they name {', '.join(sorted(self._groups))}" if self._groups else "they have no `groups`"
+            what = f"they name {', '.join(sorted(self.groups))}" if self.groups else "they have no `groups`"
             raise PolicyError(
                 f"{file}: steps: approve: by: the settings have no group, and nobody in one, called {', '.join(unknown)}: "
                 f"{what}; write `groups: {{{unknown[0]}: [anna, ben]}}` into the settings."

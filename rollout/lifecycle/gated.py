@@ -16,7 +16,8 @@ from rollout.world import Freeze, Severity, Split
 
 #: Evidence from which a pass is in doubt (ANALYSIS); an approval that saw more than half as much has seen this.
 DOUBT, GROWN = 5.0, 2.0
-_HEARS = (HOLDS_TRAFFIC | {Phase.PAUSED}) - {Phase.ROLLING_BACK, Phase.GUARDING}
+#: A pause keeps its own sentence, which says what to do; it hears of a freeze when it is over.
+_HEARS = HOLDS_TRAFFIC - {Phase.ROLLING_BACK, Phase.GUARDING}
 
 
 def tell_freezes(story: Story) -> None:
@@ -25,22 +26,26 @@ def tell_freezes(story: Story) -> None:
     if rollout.phase not in _HEARS:
         return
     known = {freeze.id: freeze for freeze in story.freezes}
-    new = [freeze for name, freeze in known.items() if name not in rollout.frozen]
-    if rollout.frozen and not known and rollout.awaits_approval:
-        story.set(phase_since=story.now)
     story.set(frozen=tuple(known))
-    for freeze in new:
-        story.tell("frozen", _frozen(rollout, freeze, story), Severity.NOTICE)
+    for name, freeze in known.items():
+        if name not in rollout.frozen:
+            story.tell("frozen", _frozen(rollout, freeze, story), Severity.NOTICE)
     if rollout.frozen and not known:
-        story.tell("unfrozen", f"The freeze of {rollout.ref.name} is over: the rollout goes on.", Severity.NOTICE)
+        over = f"The freeze of {rollout.ref.name} is over."
+        if rollout.awaits_approval and rollout.given is None and rollout.next_step is not None:
+            moves.ask_for_approval(story, rollout.next_step, over)
+        else:
+            story.tell("unfrozen", f"{over} The rollout goes on.", Severity.NOTICE)
 
 
 def _frozen(rollout: Rollout, freeze: Freeze, story: Story) -> str:
     told = Shut(why=f"by {freeze.by} ({freeze.reason})", until=freeze.until).sentence(story.now)
     what = "Frozen" if freeze.endpoint else "Everything was frozen"
+    waits = rollout.awaits_approval and rollout.given is None
+    asked = f" Step {(rollout.next_step or 0) + 1} still waits for an approval: `rollout approve {rollout.ref.name}`."
     return (
         f"{what} {told}. The share of {rollout.candidate} does not rise above {rollout.share} %; judging goes on, "
-        "and a candidate that fails is still rolled back."
+        f"and a candidate that fails is still rolled back.{asked if waits else ''}"
     )
 
 

@@ -16,6 +16,7 @@ from rollout.analysis.criteria import criteria_of, weighed
 from rollout.analysis.forecast import Sight, sight
 from rollout.analysis.guards import LIVE
 from rollout.analysis.profile import Profile
+from rollout.documents.units import format_duration
 from rollout.lifecycle.timeline import MINUTE, Stretch, done_at, exposures, timeline
 from rollout.policy import Approval, Policy, Step, effective_yaml
 
@@ -80,7 +81,7 @@ def plan_of(policy: Policy, profile: Profile) -> Plan:
     steps = tuple(PlannedStep(stretch=one, sight=sees) for one, sees in zip(stretches, seen, strict=True))
     done = done_at(policy, stretches)
     found = [*_about_requests(policy, stretches), *_about_time(policy, done), *_about_sight(policy, profile, seen[-1])]
-    found += _about_the_rest(policy)
+    found += [*_about_the_rest(policy), *_about_windows(policy, done)]
     return Plan(
         profile=profile,
         steps=steps,
@@ -115,6 +116,23 @@ def unforeseen(policy: Policy) -> str | None:
 
 
 # --- what speaks against it
+
+
+def _about_windows(policy: Policy, done: float) -> Iterator[Concern]:
+    """The times of a plan are those of a rollout that never waits."""
+    windows = policy.windows
+    longest = windows.longest() if windows else None
+    if windows is None or (longest is None and not windows.freeze):
+        return
+    if longest is not None and longest / MINUTE < done:
+        how = f"the longest is {format_duration(longest)}, so the rollout goes on in later ones and keeps its share in between"
+    else:
+        how = "a step that cannot end before they do waits for the next, and so does a start outside"
+    allowed = f" ({', '.join(windows.allow)})" if windows.allow else ""
+    yield Concern(
+        blocking=False,
+        sentence=f"Shares rise in the policy's windows only{allowed}: {how}. The times below do not count such waits.",
+    )
 
 
 def _about_requests(policy: Policy, stretches: Sequence[Stretch]) -> Iterator[Concern]:

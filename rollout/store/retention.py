@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, delete, func, not_, select
 
-from rollout.store import tables
+from rollout.store import freezes, tables
 from rollout.store.database import Database
 
 #: Cells that no exhibit holds: the judge wants an hour before the rollout, `plan` a day or two.
@@ -38,6 +38,7 @@ class Retention:
             _forget_rollouts(connection, started_before=now - KEEP_ROLLOUTS_FOR)
             _forget_releases(connection, started_before=now - KEEP_ROLLOUTS_FOR)
             _forget_runs(connection, seen_before=now - KEEP_ROLLOUTS_FOR)
+            freezes.forget(connection, before=now - KEEP_ROLLOUTS_FOR)
 
 
 def _forget_rollouts(connection: Connection, *, started_before: datetime) -> None:

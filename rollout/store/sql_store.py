@@ -13,6 +13,7 @@ from rollout.store.cells import Cells
 from rollout.store.commands import Commands
 from rollout.store.database import Database
 from rollout.store.exhibits import Exhibits
+from rollout.store.freezes import Freezes
 from rollout.store.lock import FileLock
 from rollout.store.migrate import is_current, migrate
 from rollout.store.noise import Noise
@@ -23,7 +24,7 @@ from rollout.store.rollouts import Rollouts, free_all
 from rollout.store.starts import Starts
 
 
-class SqlStore(Rollouts, Releases, Starts, Exhibits, Noise, Commands, Cells, Outbox, Retention):
+class SqlStore(Rollouts, Releases, Starts, Freezes, Exhibits, Noise, Commands, Cells, Outbox, Retention):
     """A `ports.Store` in a SQL database, for any number of threads."""
 
     def __init__(self, database: Database, *, lock: FileLock | None) -> None:

@@ -153,6 +153,20 @@ Index(
     postgresql_where=text("active"),
 )
 
+#: What people said may not get more traffic for now; both names null: everything.
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("number", Number, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("workspace", Text),
+    Column("endpoint", Text),
+    Column("until", Moment),
+    Column("doc", Text, nullable=False),
+    Column("lifted_at", Moment),
+    Column("lifted_by", Text),
+)
+
 commands = Table(
     "commands",
     metadata,

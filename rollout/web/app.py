@@ -23,6 +23,7 @@ from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutErro
 from rollout.policy import Checks, CustomCheck, Policy
 from rollout.web import views
 from rollout.web.bodies import CommandBody, PlanBody, PolicyBody, RetryBody, StartBody, TryBody, UndoBody
+from rollout.web.freezes import add_freezes
 from rollout.web.release_routes import add_releases
 from rollout.web.service import NewCommand, Service
 from rollout.world import Verb
@@ -79,6 +80,7 @@ def _routes(service: Service, guard: Callable[..., None]) -> APIRouter:
     _add_commands(router, service)
     add_releases(router, service.releasing)
     _add_rest(router, service)
+    add_freezes(router, service.freezes)
     return router
 
 

@@ -26,6 +26,7 @@ from rollout.ports import Clock, Delivery, ReleasingStore, Start
 from rollout.triggers import Watched
 from rollout.web import views
 from rollout.web.explaining import explain_view
+from rollout.web.freezes import FreezeBook
 from rollout.web.plans import plan_view
 from rollout.web.releasing import Conducting, Releasing
 from rollout.web.triggering import trigger_view
@@ -104,7 +105,7 @@ class Service:
         triggers: Callable[[], Sequence[Watched]] = tuple,
         conductor: Conducting,
     ) -> None:
-        self._groups = groups or {}
+        self.groups = groups or {}
         self._triggers = triggers
         self._past = past
         self._trials = trials
@@ -118,6 +119,13 @@ class Service:
         self._new_id = new_id
         self._one_at_a_time = Lock()
         self.releasing = Releasing(store=store, conductor=conductor, clock=clock, new_id=new_id, latest=world.latest)
+        self.freezes = FreezeBook(
+            store=store,
+            clock=clock,
+            wake=wake,
+            new_id=new_id,
+            workspace=lambda name: self._workspace(name, how="name one with --workspace"),
+        )
         self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
 
     def now(self) -> datetime:
@@ -251,12 +259,18 @@ class Service:
 
     def view(self, rollout: Rollout) -> views.Json:
         """A rollout as the API shows it."""
-        now = self.now()
+        now, freezes = self.now(), self.freezes.listed(rollout.ref)
         return views.rollout_view(
             rollout,
             snapshot=self.world.latest(rollout.ref),
-            eta=eta(rollout, now=now, lag=self.world.lag(rollout.ref, source=deciding_source(rollout.policy))),
+            eta=eta(
+                rollout,
+                now=now,
+                lag=self.world.lag(rollout.ref, source=deciding_source(rollout.policy)),
+                freezes=freezes,
+            ),
             now=now,
+            freezes=freezes,
             speed=self.speed,
         )
 
@@ -305,7 +319,7 @@ class Service:
     def _groups_of(self, person: str) -> tuple[str, ...]:
         """The groups of the settings that a person belongs to, as far as their name can be believed."""
         name = person.casefold()
-        return tuple(group for group, people in self._groups.items() if name in {one.casefold() for one in people})
+        return tuple(group for group, people in self.groups.items() if name in {one.casefold() for one in people})
 
     def command_result(self, command_id: str) -> CommandResult | None:
         """None while no tick has seen it."""

@@ -15,6 +15,7 @@ would_have_rolled_back or undecided) · `would {act at sentence}` (what one that
 sentence}]` (role: evidence, bound = only its maximum decides, dry_run, alert) · `verdict
 {action reason sentence evidence threshold notes}` · `bake {blocks of}` (closed minutes judged) · `requests {baseline
 candidate}` in this step · `eta {next_decision_at done_at}` · `harmed` (requests) `first_bad_at` · `paused_because` ·
+`windows {allow open changes_at}` (of the policy, or null) · `freezes [{endpoint workspace reason by at until sentence}]` ·
 `started_by created_at started_at phase_since` · `release {name id wave waves}` (that it is a part of, or null) ·
 `clock {now speed}` (speed is 1 but for a sandbox).
 """
@@ -28,7 +29,9 @@ from rollout.analysis.verdict import Finding, Pair, Rate, Verdict
 from rollout.lifecycle import Eta, Phase, Rollout, wanted_traffic
 from rollout.lifecycle.stage import bake_blocks
 from rollout.ports import Delivery
-from rollout.world import Command, CommandResult, Event, Snapshot
+from rollout.web.freezes import freeze_view
+from rollout.windows import allowed, closes, opens_next
+from rollout.world import Command, CommandResult, Event, Freeze, Snapshot
 
 Json = dict[str, Any]
 
@@ -56,7 +59,15 @@ _OUTCOMES: Mapping[Phase, str] = {
 }
 
 
-def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: datetime, speed: float = 1.0) -> Json:
+def rollout_view(
+    rollout: Rollout,
+    *,
+    snapshot: Snapshot | None,
+    eta: Eta,
+    now: datetime,
+    freezes: Sequence[Freeze] = (),
+    speed: float = 1.0,
+) -> Json:
     """One rollout with what Azure last showed of its endpoint."""
     verdict = _current(rollout)
     return {
@@ -83,6 +94,8 @@ def rollout_view(rollout: Rollout, *, snapshot: Snapshot | None, eta: Eta, now: 
         "bake": {"blocks": verdict.blocks if verdict else 0, "of": bake_blocks(rollout)},
         "eta": {"next_decision_at": iso(eta.next_decision_at), "done_at": iso(eta.done_at)},
         "paused_because": rollout.paused_because if rollout.phase is Phase.PAUSED else None,
+        "windows": _windows(rollout, now),
+        "freezes": [] if rollout.ended else [freeze_view(freeze, now=now) for freeze in freezes],
         "started_by": rollout.created_by,
         "created_at": iso(rollout.created_at),
         "started_at": iso(rollout.started_at),
@@ -99,7 +112,7 @@ def _release(rollout: Rollout) -> Json | None:
 
 def outcome(rollout: Rollout) -> str | None:
     """What a script that waits for the rollout is told; None while there is nothing to tell."""
-    if rollout.phase is Phase.WAITING and rollout.next_step is not None:
+    if rollout.phase is Phase.WAITING and rollout.next_step is not None and rollout.given is None:
         return "needs_person"
     if rollout.undo is not None and rollout.phase is Phase.ROLLED_BACK:
         return "undone"
@@ -118,6 +131,16 @@ def _observed(rollout: Rollout) -> str:
     if rollout.missed is not None:
         return "would_have_rolled_back" if rollout.missed.act == "roll_back" else "undecided"
     return "would_have_promoted" if rollout.would is not None and rollout.would.act == "promote" else "undecided"
+
+
+def _windows(rollout: Rollout, now: datetime) -> Json | None:
+    """The policy's allowed times: whether the share may rise now, and when that changes next."""
+    windows = rollout.policy.windows
+    if windows is None or rollout.ended or rollout.observes:
+        return None
+    is_open = allowed(windows, now)
+    changes = closes(windows, now) if is_open else opens_next(windows, now)
+    return {"allow": list(windows.allow), "open": is_open, "changes_at": iso(changes)}
 
 
 def _share(rollout: Rollout) -> int:

@@ -15,7 +15,15 @@ from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
 
 POLICIES = Path(__file__).parents[2] / "policies"
-FILES = {"approval.yaml", "canary.yaml", "kubernetes.yaml", "low-traffic.yaml", "own-checks.yaml", "two-lines.yaml"}
+FILES = {
+    "approval.yaml",
+    "approvals-and-windows.yaml",
+    "canary.yaml",
+    "kubernetes.yaml",
+    "low-traffic.yaml",
+    "own-checks.yaml",
+    "two-lines.yaml",
+}
 #: Slower than other stories, for the sake of the load: what the machine cannot carry is an incident of both deployments, and
 #: the rollout waits until it is over. So many requests a second are 240 a minute, and for what asks for more of them, 285.
 SPEED, RPS, MORE_RPS = 20.0, 80.0, 95.0

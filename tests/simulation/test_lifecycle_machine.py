@@ -9,6 +9,7 @@ import itertools
 import logging
 import tempfile
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from rollout.errors import UnavailableError
 from rollout.lifecycle import TRANSITIONS, Phase, Rollout
 from rollout.policy import Policy
 from rollout.sandbox.rules import Refusal
-from rollout.world import Split
+from rollout.windows import allowed
+from rollout.world import Freeze, Split
 from tests.support.lives import REF, check_sentence, policy, verdict
 from tests.support.local_azure import NAME, Killed
 from tests.support.site import Site
@@ -66,6 +68,10 @@ POLICIES = {
     "asks first": policy(approve={0: {"timeout": "1h"}}),
     "sized": policy(20, 50, 100, first_step="auto"),
     "all": policy(holdback=0),
+    "in windows": policy(
+        approve={1: {"timeout": "2h"}},
+        windows={"allow": [f"mon-sun {hour:02}:00-{hour:02}:45 UTC" for hour in range(24)]},
+    ),
     "pauses": policy(when={"regression": "pause", "doubt": {"extend": "10m", "then": "rollback"}}),
 }
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -135,6 +141,23 @@ class Anything(RuleBasedStateMachine):
         self.asked[self.site.ask(verb, **words)] = verb
         self.pass_time(0)
 
+    @rule(frozen=st.booleans(), everything=st.booleans(), minutes=st.sampled_from([None, 5, 60]))
+    def person_freezes_or_lifts(self, frozen: bool, everything: bool, minutes: int | None) -> None:
+        now, place = self.site.azure.clock.now(), None if everything else REF
+        if frozen:
+            until = None if minutes is None else now + timedelta(minutes=minutes)
+            freeze = Freeze(id=f"f{now.isoformat()}", endpoint=place, reason="a test", by="ana", at=now, until=until)
+            self.site.store.freeze(freeze)
+        else:
+            self.site.store.unfreeze(place, by="ana", now=now)
+        self.pass_time(0)
+
+    def shut(self) -> bool:
+        """Nothing may rise now."""
+        now = self.site.azure.clock.now()
+        frozen = self.site.store.freezes(now=now, ref=REF)
+        return bool(frozen) or not allowed(self.started.windows, now)
+
     @rule(split=st.sampled_from(SPLITS))
     def person_changes_the_traffic(self, split: dict[str, int]) -> None:
         with suppress(Refusal):
@@ -175,6 +198,8 @@ class Anything(RuleBasedStateMachine):
         assert [write for write in rollout.writes if write.ended_at is None] == [rollout.writes[-1]], (
             "one write at a time"
         )
+        if split.share("green") > shown.endpoint.traffic.share("green"):
+            assert not self.shut(), "the share is raised outside of a window, or under a freeze"
         if rolling_back:
             stable = (shown.deployments or {}).get("blue")
             assert stable is not None, "rolled back onto a stable that is gone"
@@ -196,6 +221,8 @@ class Anything(RuleBasedStateMachine):
         """A first step, a person's word, the share that a retreat had cut, or a pass of the step before."""
         if before.phase in {P.PENDING, P.PREPARING} or said & GOES_UP:
             return True
+        if before.given is not None:
+            return self.said.verdict.action == "pass" or before.judged_from is None
         if before.phase is P.RETREATED:
             return self.said.verdict.action in {"pass", "hold"} and after.share == before.retreated_from
         return self.said.verdict.action == "pass" and before.step_since is not None
@@ -228,6 +255,8 @@ class Anything(RuleBasedStateMachine):
             self.folder.cleanup()
 
     def calm_down(self) -> None:
+        for place in (None, REF):
+            self.site.store.unfreeze(place, by="ana", now=self.site.azure.clock.now())
         self.site.azure.next_writes.clear()
         self.site.azure.next_reads.clear()
         self.site.logs.bad.clear()

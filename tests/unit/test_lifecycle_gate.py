@@ -332,8 +332,12 @@ def test_after_a_freeze_an_approval_has_its_time_anew() -> None:
     life.facts["freezes"] = (freeze(),)
     life.tick(seconds=5 * 3600)
     assert life.phase is P.WAITING
+    assert "Step 2 still waits for an approval: `rollout approve restaurant-recommender`." in life.last.sentence
     life.facts["freezes"] = ()
     life.tick()
+    assert life.last.sentence.startswith(
+        "The freeze of restaurant-recommender is over. Step 2 (25 %) waits for an approval"
+    )
     life.tick(seconds=7000)
     assert life.phase is P.WAITING
     life.tick(seconds=400)

@@ -294,9 +294,9 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path, exclusive: boo
     open_store(_url(tmp_path), exclusive=True).close()
     _set_revision(tmp_path, "9999")
 
-    with pytest.raises(RefusedError, match=r"newer version of Rollout \(schema 9999; this version knows up to 0005\)"):
+    with pytest.raises(RefusedError, match=r"newer version of Rollout \(schema 9999; this version knows up to 0006\)"):
         open_store(_url(tmp_path), exclusive=exclusive)
-    _set_revision(tmp_path, "0005")
+    _set_revision(tmp_path, "0006")
     open_store(_url(tmp_path), exclusive=True).close()
 
 
