@@ -120,7 +120,7 @@ class Fleet(Protocol):
     """
 
     def scale(self, endpoint: str, errand: Scale, *, still_ours: Callable[[], bool]) -> str | None:
-        """Give a deployment so many instances; all else of it stays."""
+        """Give a deployment so many instances; all else of it stays. `idle`: as `delete`."""
 
     def set_autoscale(self, endpoint: str, errand: SetAutoscale, *, still_ours: Callable[[], bool]) -> str | None:
         """Write an autoscale setting, or take it off."""

@@ -28,7 +28,7 @@ from rollout.lifecycle.splits import overwritable, tag_note
 from rollout.lifecycle.stage import error_budget, minute_of, next_minute
 from rollout.policy import Policy
 from rollout.ports import Clock, Endpoints, Fleet, Lease, Probes, Snapshots, Store, StoredCells
-from rollout.sending import FleetFacts, begun, fleet_facts
+from rollout.sending import begun, fleet_facts
 from rollout.world import Alert, EndpointState, Errand, Event, Severity, Snapshot, Split, Trial
 
 #: When a rollout is looked at again if nothing wakes it.
@@ -138,7 +138,7 @@ class Reconciler:
 
     def _facts(self, rollout: Rollout, now: datetime) -> Facts:
         snapshot, trouble = self._snapshot(rollout)
-        fleet = self._fleet_facts(rollout, snapshot)
+        fleet = fleet_facts(rollout, snapshot, self.fleets.get(rollout.ref.workspace))
         stable = (likely_stable(rollout, snapshot) or "").casefold()
         judgement, verdict, exhibit = self._judge(rollout, now)
         deciding, recent = deciding_source(rollout.policy), self._recent(rollout, now)
@@ -155,8 +155,9 @@ class Reconciler:
             ),
             fresh_at=_last_seen(recent[deciding].cells.get(stable, {}), now),
             read_at=recent[deciding].read_at,
-            trouble=trouble or fleet.trouble or self._trouble(rollout, deciding),
+            trouble=trouble or self._trouble(rollout, deciding),
             autoscale=fleet.autoscale,
+            fleet_trouble=fleet.trouble,
             operations=fleet.operations,
             forgotten=fleet.forgotten,
             doing=fleet.doing,
@@ -166,13 +167,6 @@ class Reconciler:
             counted_at=recent["custom"].read_at if "custom" in recent else None,
             per_minute=_per_minute(recent["logs"]) or _per_minute(recent["metrics"]),
         )
-
-    def _fleet_facts(self, rollout: Rollout, snapshot: Snapshot | None) -> FleetFacts:
-        try:
-            return fleet_facts(rollout, snapshot, self.fleets.get(rollout.ref.workspace))
-        except RolloutError as error:
-            self.log.warning("deployments not readable", endpoint=rollout.ref.name, reason=error.message)
-            return FleetFacts(trouble=error.message)
 
     def _trouble(self, rollout: Rollout, deciding: Source) -> str | None:
         told = self.snapshots.trouble(rollout.ref, source=deciding)

@@ -5,14 +5,24 @@ rollout that only observes never comes here with an errand, and would be refused
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollout.errors import ConflictError, RefusedError, RolloutError, UnavailableError
-from rollout.lifecycle import Rollout
+from rollout.lifecycle import Phase, Rollout
 from rollout.lifecycle.rollout import ErrandOutcome
-from rollout.ports import Fleet
-from rollout.world import Autoscale, CreateDeployment, DeleteDeployment, Errand, Scale, SetAutoscale, Snapshot
+from rollout.ports import Ended, Fleet
+from rollout.world import (
+    Autoscale,
+    CreateDeployment,
+    DeleteDeployment,
+    EndpointKind,
+    EndpointState,
+    Errand,
+    Scale,
+    SetAutoscale,
+    Snapshot,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,30 +64,50 @@ def begun(rollout: Rollout, errand: Errand, fleets: Mapping[str, Fleet], *, stil
 
 
 def fleet_facts(rollout: Rollout, snapshot: Snapshot | None, fleet: Fleet | None) -> FleetFacts:
-    """Look at what the rollout has to know. Raises what the port raises."""
+    """Look at what the rollout has to know."""
     if fleet is None or rollout.observes:
         return FleetFacts()
+    found = FleetFacts(**_operations(rollout, fleet))
     endpoint = snapshot.endpoint if snapshot else None
-    return FleetFacts(
-        autoscale=fleet.autoscale(endpoint) if endpoint and _asks_for_autoscale(rollout) else None,
-        **_operations(rollout, fleet),
-    )
+    if endpoint is None or not _asks_for_autoscale(rollout):
+        return found
+    try:
+        return replace(found, autoscale=_autoscale(fleet, endpoint))
+    except RolloutError as error:
+        return replace(found, trouble=error.message)
 
 
 def _asks_for_autoscale(rollout: Rollout) -> bool:
-    return rollout.owes
+    starting = rollout.phase in {Phase.PENDING, Phase.PREPARING} and rollout.undo is None
+    ending = rollout.owes and (bool(rollout.originals) or rollout.retire == "scale_to_1")
+    return ending or (starting and not rollout.policy.capacity.keeps)
+
+
+def _autoscale(fleet: Fleet, endpoint: EndpointState) -> Mapping[str, Autoscale]:
+    """Azure Monitor scales deployments of managed endpoints only."""
+    return fleet.autoscale(endpoint) if endpoint.kind is EndpointKind.MANAGED else {}
 
 
 def _operations(rollout: Rollout, fleet: Fleet) -> Mapping[str, Any]:
     """Of the operations that were running: why those that are over failed, those that are forgotten, what others do."""
     running = [each.operation for each in rollout.errands if each.outcome == "accepted" and each.operation]
-    ended = {operation: found for operation in running if (found := fleet.ended(operation)) is not None}
+    ended = {operation: found for operation in running if (found := _ended(fleet, operation)) is not None}
     doing = {each: words for each in running if each not in ended and (words := fleet.doing(each)) is not None}
     return {
         "operations": {operation: found.why for operation, found in ended.items() if found.known},
         "forgotten": frozenset(operation for operation, found in ended.items() if not found.known),
         "doing": doing,
     }
+
+
+def _ended(fleet: Fleet, operation: str) -> Ended | None:
+    """Who may not read how it stands goes by what Azure shows of the deployment."""
+    try:
+        return fleet.ended(operation)
+    except RefusedError:
+        return Ended(why=None)
+    except RolloutError:
+        return None
 
 
 def _fleet_of(rollout: Rollout, fleets: Mapping[str, Fleet]) -> Fleet:

@@ -167,10 +167,11 @@ class Autoscale:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Give a deployment so many instances."""
+    """Give a deployment so many instances; `idle`: only while it has no traffic, live or mirrored."""
 
     deployment: str
     instances: int
+    idle: bool = False
     kind: Literal["scale"] = "scale"
 
 

@@ -55,6 +55,8 @@ class AzureFleet:
         doing = f"give {errand.deployment} of {endpoint} {errand.instances} instances"
         item = self._at_rest(endpoint, errand.deployment, doing)
         body = with_instances(item, errand.instances)
+        if errand.idle:
+            self._without_traffic(endpoint, errand.deployment, doing)
         _ask(still_ours, doing)
         with _remedied(doing):
             return self._resources.put_deployment(endpoint, errand.deployment, body)
@@ -63,16 +65,7 @@ class AzureFleet:
         """Delete a deployment without traffic: see the port."""
         name, doing = errand.deployment, f"delete {errand.deployment} of {endpoint}"
         self._at_rest(endpoint, name, doing)
-        with in_our_words(doing, remedy=_ROLE):
-            state = _state(self._resources.endpoint(endpoint), doing)
-        shares = {
-            "of the traffic": state.traffic.share(name),
-            "of the mirrored traffic": state.mirror_traffic.share(name),
-        }
-        if held := [f"{share} % {what}" for what, share in shares.items() if share]:
-            raise RefusedError(f"Cannot {doing}: it has {' and '.join(held)}. Move it away first.")
-        if not state.settled:
-            raise ConflictError(f"Cannot {doing} yet: the endpoint is {state.state}.")
+        self._without_traffic(endpoint, name, doing)
         _ask(still_ours, doing)
         with _remedied(doing):
             return self._resources.delete_deployment(endpoint, name)
@@ -149,6 +142,16 @@ class AzureFleet:
         if found.state not in TERMINAL:
             raise ConflictError(f"Cannot {doing} yet: it is {found.state}.")
         return item
+
+    def _without_traffic(self, endpoint: str, name: str, doing: str) -> None:
+        """A fresh read shows no traffic on it, live or mirrored. Raises ConflictError, RefusedError."""
+        with in_our_words(doing, remedy=_ROLE):
+            state = _state(self._resources.endpoint(endpoint), doing)
+        shares = {"traffic": state.traffic.share(name), "mirrored traffic": state.mirror_traffic.share(name)}
+        if held := [f"{share} % of the {what}" for what, share in shares.items() if share]:
+            raise RefusedError(f"Cannot {doing}: it has {' and '.join(held)}. Move it away first.")
+        if not state.settled:
+            raise ConflictError(f"Cannot {doing} yet: the endpoint is {state.state}.")
 
 
 def _state(item: Any, doing: str) -> EndpointState:

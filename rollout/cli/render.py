@@ -69,6 +69,7 @@ def status(view: View, look: Look, *, zone: tzinfo | None = None, history: Seque
         _said(str(view["sentence"]), look),
         [
             *_traffic(view, look, now, zone),
+            *_instances(view, look),
             *(_would(view, look, now, zone) if _observes(view) else _steps(view, look)),
             *_bake(view, look),
             *_next(view, look, now, zone),
@@ -128,6 +129,19 @@ def _traffic(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list
             shown += look.paint(f"  wanted {split(wanted)}", "quiet")
         shown += look.paint(f"  {_seen(traffic, now, zone)}", "quiet")
     return [_row("Traffic", shown, look), *_bar(observed, view, look)]
+
+
+def _instances(view: View, look: Look) -> list[str]:
+    """How large both are, and what each instance gets."""
+    found = view.get("instances")
+    if not found or view["ended"] or any(found[role]["count"] is None for role in found):
+        return []
+    names = {"baseline": view["stable"], "candidate": view["candidate"]}
+    parts = []
+    for role, each in found.items():
+        rate = f" ({each['per_minute']:g} requests a minute each)" if each["per_minute"] is not None else ""
+        parts.append(f"{names[role]} {each['count']}{rate}")
+    return [_row("Instances", look.paint(" · ".join(parts), "quiet"), look)]
 
 
 def _seen(traffic: View, now: datetime, zone: tzinfo | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.lifecycle import guards, moves
+from rollout.lifecycle.capacity import check_capacity, check_refused
 from rollout.lifecycle.commands import carry_out
 from rollout.lifecycle.created import check_created
 from rollout.lifecycle.errands import due_errands, lost_answers, operations_over, with_intents
@@ -136,11 +137,13 @@ def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.undo is not None:
         prepare_undo(story, facts, story.rollout.undo)
         return
-    found = check_created(story, facts) or check_start(story.rollout, facts, story.now)
+    found = check_created(story, facts) or check_refused(story.rollout) or check_start(story.rollout, facts, story.now)
     if not isinstance(found, Refused) and start_waits(story, facts):
         return
     if isinstance(found, Ready):
         found = check_trial(story, facts, found)
+    if isinstance(found, Ready):
+        found = check_capacity(story, facts, found)
     if isinstance(found, Ready):
         story.set(
             stable=found.stable,

@@ -24,9 +24,9 @@ class Facts:
     requests per minute. `trial` is how the policy's sample requests were answered, None while that is not known.
     `freezes` are those that people asked for and that hold now.
 
-    `autoscale` are the endpoint's autoscale settings by case-folded deployment, None where they were not read; `operations`
-    tells of those errands' operations that are over why they failed, None: they did not; `forgotten` are those of which nobody
-    can tell any more; `doing` is what a creation is doing now, in words.
+    `autoscale` are the endpoint's autoscale settings by case-folded deployment, None where they were not read, and why in
+    `fleet_trouble`; `operations` tells of those errands' operations that are over why they failed, None: they did not;
+    `forgotten` are those of which nobody can tell any more; `doing` is what a creation is doing now, in words.
     """
 
     snapshot: Snapshot | None = None
@@ -43,6 +43,7 @@ class Facts:
     per_minute: float | None = None
     trial: Trial | None = None
     autoscale: Mapping[str, Autoscale] | None = None
+    fleet_trouble: str | None = None
     operations: Mapping[str, str | None] = field(default_factory=dict)
     forgotten: frozenset[str] = frozenset()
     doing: Mapping[str, str] = field(default_factory=dict)

@@ -68,8 +68,8 @@ def end_by_person(story: Story, who: str) -> None:
     rollout = story.rollout
     finish_guarding(
         story,
-        f"Guarding was ended by {who}: {rollout.ref.name} stays on {rollout.candidate} 100 %; {rollout.stable} is kept "
-        "without traffic.",
+        f"Guarding was ended by {who}: {rollout.ref.name} stays on {rollout.candidate} 100 %; "
+        f"{sentences.fate(rollout)}.",
         severity=Severity.NOTICE,
         retire=True,
     )
@@ -80,11 +80,12 @@ def finish_guarding(
     sentence: str,
     *,
     severity: Severity,
-    retire: bool,  # noqa: ARG001  (`after.then` is asked here: only where nobody's hands ended it)
+    retire: bool,
     **changes: object,
 ) -> None:
     """Every end of guarding but a roll back; `retire`: what the policy says of stable may follow."""
-    story.move(Phase.SUCCEEDED, sentence, severity=severity, fail_stands=False, **changes)
+    then = story.rollout.policy.after.retires if retire else None
+    story.move(Phase.SUCCEEDED, sentence, severity=severity, fail_stands=False, retire=then, **changes)
     story.explain()
 
 
@@ -106,8 +107,7 @@ def _over(story: Story) -> None:
     kept = sentences.minutes(rollout.guarded_until - rollout.phase_since)
     finish_guarding(
         story,
-        f"Guarded for {kept}: {name} stays on {rollout.candidate} 100 %; {rollout.stable} is kept without traffic."
-        f"{_unseen(rollout)}",
+        f"Guarded for {kept}: {name} stays on {rollout.candidate} 100 %; {sentences.fate(rollout)}.{_unseen(rollout)}",
         severity=Severity.NOTICE,
         retire=True,
     )

@@ -115,8 +115,8 @@ def _promoted(story: Story) -> None:
     if rollout.policy.after.keep_stable is not None:
         begin_guarding(story, told, rollout.policy.after.keep_stable)
         return
-    told = f"{told}; {rollout.stable} is kept without traffic."
-    story.move(Phase.SUCCEEDED, told, severity=Severity.NOTICE)
+    told = f"{told}; {sentences.fate(rollout)}."
+    story.move(Phase.SUCCEEDED, told, severity=Severity.NOTICE, retire=rollout.policy.after.retires)
     story.explain()
 
 

@@ -60,13 +60,14 @@ class Original:
     """How a deployment was before the rollout changed its size, saved with the first intent to do so.
 
     `instances` None: they are not changed. `ours` is the autoscale setting as the rollout wrote it, None where it was
-    left alone; `autoscale` is what there was before, None: none.
+    left alone; `autoscale` is what there was before, None: none; `promoted` is what stays where the candidate was promoted.
     """
 
     deployment: str
     instances: int | None = None
     autoscale: Autoscale | None = None
     ours: Autoscale | None = None
+    promoted: Autoscale | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,7 @@ class Rollout:
 
     # the deployments
     errands: tuple[Intent, ...] = ()  # writes beside the split; the newest last
+    sizes: tuple[int, int] | None = None  # instances that stable keeps, and that the candidate gets
     originals: tuple[Original, ...] = ()  # what must be put back when the rollout has ended
 
     # the step
@@ -207,6 +209,8 @@ class Rollout:
     guarded_until: datetime | None = None
     usual: tuple[Usual, ...] = ()  # how often requests were bad before it
 
+    retire: Literal["scale_to_1", "delete"] | None = None  # what is still to become of the old stable
+
     # the end
     ending: Phase | None = None  # where a roll back leads: rolled_back, or aborted where a person asked for it
     cause: str | None = None  # why the roll back was decided, in words
@@ -232,7 +236,7 @@ class Rollout:
     @property
     def owes(self) -> bool:
         """It has ended, and something is left to do: it is ticked until that is done, and its endpoint is not free."""
-        return self.ended and bool(self.originals)
+        return self.ended and (bool(self.originals) or self.retire is not None)
 
     @property
     def observes(self) -> bool:

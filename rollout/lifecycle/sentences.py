@@ -112,6 +112,12 @@ def _place(rollout: Rollout) -> str:
     return f"--resource-group {place.get('resourcegroups', '…')} --workspace-name {place.get('workspaces', '…')}"
 
 
+def fate(rollout: Rollout) -> str:
+    """What becomes of the old stable after a promotion: `blue is kept without traffic`."""
+    then = {"scale_to_1": "scaled to one instance next", "delete": "deleted next"}
+    return f"{rollout.stable} is {then.get(rollout.policy.after.then, 'kept without traffic')}"
+
+
 def explained(rollout: Rollout, now: datetime) -> Mapping[str, object]:
     """What the long form of an alert tells (JSON values; absent where unknown)."""
     verdict = rollout.verdict

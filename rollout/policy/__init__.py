@@ -7,6 +7,7 @@ read once, at the door, with every mistake at once; from there on it is a frozen
 
 from rollout.policy.advice import advice
 from rollout.policy.attached import Files
+from rollout.policy.capacity import Capacity
 from rollout.policy.checks import (
     QUANTILES,
     AnswerSizeCheck,
@@ -38,6 +39,7 @@ __all__ = [
     "QUANTILES",
     "AnswerSizeCheck",
     "Approval",
+    "Capacity",
     "Checks",
     "ClientErrorCheck",
     "CustomCheck",

@@ -31,12 +31,17 @@ class After(Model):
         description="How long stable is kept, ready to take the traffic back by itself",
         examples=["24h"],
     )
-    then: Literal["keep"] = Field(default="keep", description="What becomes of stable then")
+    then: Literal["keep", "scale_to_1", "delete"] = Field(default="keep", description="What becomes of stable then")
 
     @property
     def guards(self) -> bool:
         """The candidate is watched after the promotion, with stable ready to take the traffic back."""
         return self.keep_stable is not None
+
+    @property
+    def retires(self) -> Literal["scale_to_1", "delete"] | None:
+        """What becomes of stable, where it is not kept."""
+        return None if self.then == "keep" else self.then
 
     @model_validator(mode="before")
     @classmethod

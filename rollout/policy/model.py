@@ -18,6 +18,8 @@ like its file and is equal when read back):
   `AnswerSizeCheck(max_change: factor, dry_run)`. On by default: error_rate (0.5pp), client_errors (1pp) and
   latency_p95 (25%)
 - `min_requests`: int, on the candidate, per step; 300 by default. A bake that ends with fewer is a doubt (`when.doubt`)
+- `capacity`: `Capacity(match_stable: float | None, instances: int | None)`: how many instances the candidate gets before its
+  first live request; neither = it is kept as it is
 - `when`: `When(suspicion, regression, doubt: Doubt(extend, then), no_data: NoData(hold, then), shared_incident, drift)`
 - `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
@@ -68,6 +70,8 @@ from rollout.documents.units import (
     show,
 )
 from rollout.policy.after import KEEP, After
+from rollout.policy.capacity import KEEP as KEEP_SIZE
+from rollout.policy.capacity import Capacity
 from rollout.policy.checks import Checks
 from rollout.policy.manifest import Manifest
 from rollout.policy.probes import Probes
@@ -203,6 +207,9 @@ class Common(Model):
     )
     min_requests: StrictInt = Field(
         default=300, ge=1, le=10_000_000, description="Requests that the candidate must have answered in each step"
+    )
+    capacity: Capacity = Field(
+        default=KEEP_SIZE, description="How many instances the candidate gets before its first live request"
     )
     when: When = Field(default=When.model_construct(), description="What follows from what is seen")
     windows: Windows | None = Field(

@@ -53,6 +53,7 @@ _ORDER = (
     "holdback",
     "checks",
     "min_requests",
+    "capacity",
     "when",
     "smoke_test",
     "probes",

@@ -60,10 +60,7 @@ LAST_BAKE = timedelta(minutes=30)
 LATER: Mapping[str, str] = {
     "trigger.model": "starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
-    "capacity": "scaling the candidate; take it out, and give the candidate as many instances as stable",
     "when.regression=alert": "an alert without an action; write pause or rollback",
-    "after.then=scale_to_1": "retiring the old stable; write `keep`",
-    "after.then=delete": "retiring the old stable; write `keep`",
 }
 
 

@@ -31,7 +31,7 @@ from rollout.lifecycle.stage import bake_blocks
 from rollout.ports import Delivery
 from rollout.web.freezes import freeze_view
 from rollout.windows import allowed, closes, opens_next
-from rollout.world import Command, CommandResult, Event, Freeze, Snapshot
+from rollout.world import Command, CommandResult, DeploymentState, Event, Freeze, Snapshot
 
 Json = dict[str, Any]
 
@@ -90,6 +90,7 @@ def rollout_view(
         "share": _share(rollout),
         "would": _would(rollout),
         "traffic": _traffic(rollout, snapshot),
+        "instances": _instances(rollout, snapshot, verdict),
         **_judged(verdict),
         "bake": {"blocks": verdict.blocks if verdict else 0, "of": bake_blocks(rollout)},
         "eta": {"next_decision_at": iso(eta.next_decision_at), "done_at": iso(eta.done_at)},
@@ -185,6 +186,21 @@ def _traffic(rollout: Rollout, snapshot: Snapshot | None) -> Json:
         "observed_at": iso(snapshot.requested_at) if snapshot and endpoint else None,
         "state": endpoint.state if endpoint else None,
     }
+
+
+def _instances(rollout: Rollout, snapshot: Snapshot | None, verdict: Verdict | None) -> Json | None:
+    """How many instances each of the two has, and their requests a minute, each, in the judged minutes of this step."""
+    if rollout.pins is None:
+        return None
+    names, minutes = (rollout.stable, rollout.candidate), verdict.blocks if verdict else 0
+    counts = (verdict.requests.baseline, verdict.requests.candidate) if verdict else (0, 0)
+    found: Json = {}
+    for role, name, pin, count in zip(("baseline", "candidate"), names, rollout.pins, counts, strict=True):
+        seen = snapshot.deployment(name) if snapshot and name else None
+        number = seen.pin.instances if isinstance(seen, DeploymentState) else pin.instances
+        each = round(count / number / minutes, 1) if number and minutes else None
+        found[role] = {"count": number, "per_minute": each}
+    return found
 
 
 def _judged(verdict: Verdict | None) -> Json:

@@ -296,6 +296,13 @@ def test_the_role_allows_what_is_asked_and_nothing_else(server: Scripted) -> Non
     assert all(f"`{action}`" in described for action in role["Actions"])
 
 
+def test_the_role_for_capacity_is_described() -> None:
+    role = json.loads((ROOT / "deploy" / "role-capacity.json").read_text())
+    described = (ROOT / "docs" / "azure.md").read_text()
+    assert all(f"`{action}`" in described for action in role["Actions"])
+    assert role["NotActions"] == role["DataActions"] == role["NotDataActions"] == []
+
+
 def _action(method: str, path: str) -> str:
     """The action that Azure Resource Manager checks: the resource's types, and what is done to it."""
     provider, *rest = re.split(r"[/?]", path.partition("/providers/")[2])

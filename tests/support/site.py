@@ -23,6 +23,7 @@ from rollout.store import SqlStore, open_store
 from rollout.world import Command, EndpointRef, Event, Severity, Verb
 from tests.support.lives import REF, policy
 from tests.support.local_azure import LocalAzure, LocalLogs
+from tests.support.local_fleet import LocalFleet
 
 LEASE = timedelta(seconds=60)
 POLL, READ = 15, 60
@@ -43,6 +44,7 @@ class Site:
     judge: Judge = judge
     log: Any = field(default_factory=structlog.get_logger)
     logs: LocalLogs = field(init=False)
+    fleet: LocalFleet = field(init=False)
     store: SqlStore = field(init=False)
     collector: Collector = field(init=False)
     reconciler: Reconciler = field(init=False)
@@ -52,6 +54,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.logs = LocalLogs(self.azure)
+        self.fleet = LocalFleet(self.azure)
         self.open()
 
     # --- processes
@@ -75,6 +78,7 @@ class Site:
             recipients=everybody,
             log=self.log,
             judge=self.judge,
+            fleets={REF.workspace: self.fleet},
         )
 
     def restart(self) -> None:
@@ -159,7 +163,7 @@ class Site:
             if self._came_round(READ, step):
                 self.read()
             self.seconds += step
-            if self.tick() and self.rollout.ended:
+            if self.tick() and self.rollout.ended and not self.rollout.owes:
                 return
 
     def _came_round(self, every: int, step: int) -> bool:

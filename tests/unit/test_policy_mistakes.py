@@ -331,20 +331,20 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
     "windows and more": (
-        "endpoint_name: diners\nwindows: {allow: [always]}\ncapacity: {}\ntrigger: {model: {}}\nafter: delete\n",
+        "endpoint_name: diners\nwindows: {allow: [always]}\ncapacity: {}\ntrigger: {model: {}}\nafter: drop\n",
         [
             (
                 'p.yaml:2:19: windows.allow[0]: "always" is not an allowed time: write days, times and a time zone, such as '
                 '"mon-thu 09:00-17:00 Europe/Paris"'
             ),
-            "p.yaml:3:1: capacity: not yet: scaling the candidate; take it out, and give the candidate as many instances as stable",
+            "p.yaml:3:11: capacity: is empty: write keep, match_stable, {match_stable: 1.2} or {instances: 3}",
             "p.yaml:4:11: trigger.model: not yet: starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
-            "p.yaml:5:8: after.then: not yet: retiring the old stable; write `keep`",
+            'p.yaml:5:8: after.then: "drop" cannot stand here: write keep, scale_to_1 or delete',
         ],
     ),
     "after": (
-        "endpoint_name: diners\nafter: {keep_stable: 24h, then: delete}\n",
-        ["p.yaml:2:33: after.then: not yet: retiring the old stable; write `keep`"],
+        "endpoint_name: diners\nafter: {keep_stable: 24h, then: drop}\n",
+        ['p.yaml:2:33: after.then: "drop" cannot stand here: write keep, scale_to_1 or delete'],
     ),
     "probes": (
         "endpoint_name: diners\nexpert: {evidence: [logs, probes]}\n",
