@@ -71,13 +71,13 @@ class LocalFleet:
             return None
         return Ended(why=f"{found.trouble.code}: {found.trouble.message}" if found.trouble else None)
 
-    def doing(self, operation: str) -> str | None:  # noqa: ARG002
+    def doing(self, operation: str) -> str | None:
         """Nothing that anybody could tell."""
         return None
 
     def create(
         self, endpoint: str, errand: CreateDeployment, manifest: Manifest, *, still_ours: Callable[[], bool]
-    ) -> str:  # noqa: ARG002
+    ) -> str:
         """Nothing is created here from files."""
         raise RefusedError(f"{errand.deployment} cannot be created here: there are no files.")
 
