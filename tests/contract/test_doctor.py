@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from rollout.sandbox.access import Access
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, MonitorFault
+from rollout.sandbox.load import LoadOptions, send
+from rollout.sandbox.resources import Actor
+from rollout.sandbox.seed import SAMPLES, deployment_body, endpoint_body
+from rollout.sandbox.telemetry import Delays
 from tests.contract.test_sandbox_assets import client_context
 from tests.support.own_process import BRISK, Commands, commands_for
 from tests.support.sandbox import LocalSandbox, local_sandbox
@@ -21,8 +26,11 @@ Look = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSandbox]:
-    """The sample endpoint with blue at 100 %, and a minute's rows in the logs."""
-    with local_sandbox(tmp_path_factory.mktemp("sandbox"), speed=60, seed=True, timings=BRISK) as local:
+    """The sample endpoint with blue at 100 %, and a few minutes' rows in the logs."""
+    with local_sandbox(tmp_path_factory.mktemp("sandbox"), speed=10, seed=True, timings=BRISK) as local:
+        at_once = (timedelta(0), timedelta(0))
+        local.sandbox.log.delays = Delays(logs=at_once, metrics=at_once)
+        send(LoadOptions(sandbox=local.values, rps=40, seconds=5, spacing="even"))
         yield local
 
 
@@ -51,8 +59,8 @@ def inject(sandbox: LocalSandbox, make: Callable[[datetime], Any]) -> None:
 
 
 def test_a_workspace_as_it_should_be(rollout: Commands, look: Look) -> None:
-    found = look(NAME, code=1)
-    assert found["told"]["counts"]["problem"] == 0
+    found = look(NAME, code=0)
+    assert found["told"]["worst"] == "ok"
     assert "client_secret: application 7a1c0000-0000-4000-8000-000000000002" in found["credential"]["sentence"]
     assert found["roles"]["result"] == "ok"
     assert found["log workspace"]["result"] == "ok"
@@ -61,8 +69,11 @@ def test_a_workspace_as_it_should_be(rollout: Commands, look: Look) -> None:
     assert "(401 without a key, as it should); no prediction was sent" in found["scoring address"]["sentence"]
     assert found["key"]["sentence"] == "Its key was had."
     assert "vCPUs of standardDSv2Family are left in westeurope" in found["quota"]["sentence"]
+    assert "rows a day" in found["log volume"]["sentence"]
+    assert found["autoscale"]["sentence"].startswith("No autoscale setting targets its deployments")
+    assert found["other writers"]["sentence"].startswith("Nobody but this identity wrote to it in 7 days")
     assert found["traffic"]["sentence"].startswith("Succeeded, traffic blue 100 %, 1 deployment.")
-    told = rollout("doctor", code=1).out
+    told = rollout("doctor").out
     assert "Endpoint restaurant-recommender" in told
     assert "✔ credential" in told
 
@@ -75,7 +86,7 @@ def test_nothing_is_written_and_no_prediction_sent(sandbox: LocalSandbox, look: 
 
     before = sandbox.call(lambda cloud: len(cloud.activity))
     first = counts()
-    look("--all", code=1)
+    look("--all", code=0)
     asked = {kind: count - first.get(kind, 0) for kind, count in counts().items()}
     assert sandbox.call(lambda cloud: len(cloud.activity)) == before
     assert not [kind for kind, count in asked.items() if count and kind.startswith(("PUT", "PATCH", "DELETE"))]
@@ -90,6 +101,55 @@ def test_a_missing_diagnostic_setting_comes_with_the_command(sandbox: LocalSandb
     assert command.startswith("az monitor diagnostic-settings create --name rollout --resource /subscriptions/")
     assert f"/onlineEndpoints/{NAME} --workspace /subscriptions/" in command
     assert command.endswith("""--logs '[{"category": "AmlOnlineEndpointTrafficLog", "enabled": true}]'""")
+
+
+def test_every_endpoint_without_a_setting_gets_its_command(sandbox: LocalSandbox, rollout: Commands) -> None:
+    def create(cloud: Cloud) -> None:
+        for name in ("menu", "prices"):
+            cloud.put_endpoint(name, endpoint_body({}, cloud.identity), actor=Actor(id="bob"))
+            cloud.hurry()
+            cloud.faults.add(MonitorFault(kind="gap", on="logs", endpoint=name, since=cloud.now()))
+
+    sandbox.call(create)
+    told = json.loads(rollout("doctor", "--all", "-o", "json", code=2).out)
+    commands = [line for each in told["findings"] for line in each["remedy"] if "diagnostic-settings create" in line]
+    assert [command.partition("/onlineEndpoints/")[2].split()[0] for command in commands] == ["menu", "prices"]
+    for name in ("menu", "prices"):
+        sandbox.call(lambda cloud, name=name: cloud.delete_endpoint(name, actor=Actor(id="bob")))
+    sandbox.call(lambda cloud: (cloud.faults.clear(), cloud.hurry()))
+
+
+def test_a_pipeline_that_deploys_with_all_traffic_is_named(sandbox: LocalSandbox, look: Look) -> None:
+    """What `az ml online-deployment create --all-traffic` sends, by another service principal."""
+    token = sandbox.credential("old-pipeline").get_token(f"{sandbox.address}/.default").token
+    identity = sandbox.sandbox.cloud.identity
+    blue = yaml.safe_load((SAMPLES / "blue-v1.yml").read_text())
+
+    def put(path: str, body: dict[str, Any]) -> None:
+        with httpx.Client(verify=client_context(sandbox), trust_env=False) as http:
+            headers = {"Authorization": f"Bearer {token}"}
+            address = f"{sandbox.address}{path}?api-version=2024-10-01"
+            assert http.put(address, json=body, headers=headers).status_code == 201
+
+    put(identity.deployment_id(NAME, "blue"), deployment_body(blue, identity))
+    sandbox.call(lambda cloud: cloud.hurry())
+    body = endpoint_body({}, identity)
+    body["properties"]["traffic"] = {"blue": 100}
+    put(identity.endpoint_id(NAME), body)
+    sandbox.call(lambda cloud: cloud.hurry())
+    found = look(NAME, code=1)["other writers"]
+    assert found["result"] == "warning"
+    assert found["sentence"].startswith("old-pipeline wrote deployment blue at ")
+    assert "as a pipeline with --all-traffic does" in found["sentence"]
+    sandbox.call(lambda cloud: cloud.activity.clear())
+
+
+def test_a_policys_sample_is_sent_only_when_asked(rollout: Commands, look: Look) -> None:
+    rollout.write("sample.json", (SAMPLES / "requests" / "sample.json").read_text())
+    rollout.write("policy.yaml", f"endpoint_name: {NAME}\nprobes: {{request_file: sample.json}}\n")
+    assert "sample" not in look("-f", "policy.yaml", code=0)
+    found = look("-f", "policy.yaml", "--predict", code=0)["sample"]
+    assert found["sentence"].startswith("The policy's sample was answered by blue in ")
 
 
 def test_a_missing_role_is_told_from_one_that_is_on_its_way(sandbox: LocalSandbox, look: Look) -> None:
@@ -111,14 +171,15 @@ def test_one_refusal_hides_nothing_else(sandbox: LocalSandbox, look: Look) -> No
         for each in (
             "insights/diagnosticSettings/read",
             "machinelearningservices/locations/usages/read",
-            "insights/eventtypes/management/values/read",
+            "insights/eventtypes/values/read",
             "authorization/permissions/read",
             "machinelearningservices/workspaces/onlineEndpoints/listKeys/action",
         )
     )
     sandbox.call(lambda cloud: setattr(cloud, "access", Access(denied=denied)))
     found = look(NAME, code=1)
-    for check in ("diagnostic setting", "quota", "roles"):
+    assert found["diagnostic setting"]["sentence"] == "Not readable for this identity, but rows arrive: there is one."
+    for check in ("other writers", "quota", "roles"):
         assert found[check]["result"] == "warning", check
         assert "That is a role that is missing, not the network." in found[check]["sentence"]
     assert "which only probes need" in found["key"]["sentence"]
@@ -152,7 +213,7 @@ def test_without_a_token_there_is_one_finding(sandbox: LocalSandbox, look: Look)
     ("words", "said"),
     [
         (("--all", NAME), "--all looks at every endpoint"),
-        ((NAME, "--predict"), "name a policy with `probes` with -f"),
+        ((NAME, "--predict"), "name a policy with `probes` or `smoke_test` with -f"),
         ((NAME, "-w", "prod"), "The settings name no workspace prod: they have sandbox."),
     ],
 )

@@ -45,7 +45,7 @@ def _change(item: Mapping[str, Any], us: Who | None) -> Change:
         resource=str(item["resourceId"]).casefold(),
         by=str(item.get("caller") or claims.get("appid") or "somebody"),
         ours=bool(ids & mine),
-        at=datetime.fromisoformat(str(item["eventTimestamp"])).astimezone(UTC).replace(microsecond=0),
+        at=datetime.fromisoformat(str(item["eventTimestamp"])).astimezone(UTC),
     )
 
 

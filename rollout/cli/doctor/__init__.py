@@ -18,9 +18,9 @@ from rollout.errors import PolicyError
 
 if TYPE_CHECKING:
     from rollout.azure.examining.facts import WorkspaceFacts
+    from rollout.cli.doctor.asked import Asked
     from rollout.cli.doctor.findings import Finding
     from rollout.daemon.site import Site
-    from rollout.policy import Policy
 
 DEFAULT_CONFIG = "rollout.yaml"
 SECONDS = 120
@@ -39,7 +39,7 @@ def doctor(
         typer.Option("-f", "--file", help="A policy: what it needs beyond the rest is looked at, too."),
     ] = None,
     predict: Annotated[
-        bool, typer.Option("--predict", help="With -f: send one prediction with the policy's first probe request.")
+        bool, typer.Option("--predict", help="With -f: send one prediction with the policy's first sample.")
     ] = False,
     workspace: Annotated[
         str | None, typer.Option("-w", "--workspace", help="A workspace of the settings; else all of them.")
@@ -55,43 +55,48 @@ def doctor(
     Run it where the daemon runs: it uses the daemon's settings and credential, and writes nothing. Exits 0 where all is well,
     1 with warnings, 2 with problems.
     """
-    policies = _policies(policy or [], config)
-    names = _names(endpoint, name, everything, policies)
-    if predict and not any(each.probes for each in policies):
-        raise PolicyError("--predict sends a policy's first probe request: name a policy with `probes` with -f.")
+    asked = _asked(policy or [], config)
+    names = _names(endpoint, name, everything, asked)
+    if predict and not any(each.sample for each in asked):
+        raise PolicyError(
+            "--predict sends a policy's first sample: name a policy with `probes` or `smoke_test` with -f."
+        )
     site = _site(config)
     facts = [
-        _looked(site, key, names=names, policies=policies if predict else [], seconds=timeout)
-        for key in _workspaces(site, workspace, policies)
+        _looked(site, key, names=names, asked=asked if predict else [], seconds=timeout)
+        for key in _workspaces(site, workspace, asked)
     ]
     from rollout.cli.doctor.view import lines, view
 
-    judged = [(each, _findings(each, policies)) for each in facts]
+    judged = [(each, _findings(each, asked)) for each in facts]
     told = view(judged)
     show(told, [] if output is Output.JSON else lines(told, look_of(sys.stdout)), output)
     raise typer.Exit({"ok": GOOD, "warning": WARNED, "problem": BAD}[told["worst"]])
 
 
-def _names(endpoint: str | None, name: str | None, everything: bool, policies: "list[Policy]") -> list[str] | None:
+def _names(endpoint: str | None, name: str | None, everything: bool, asked: "list[Asked]") -> list[str] | None:
     """The endpoints to look at; None: all."""
     given = [each for each in dict.fromkeys([endpoint, name]) if each]
     if everything and given:
         raise PolicyError(f"--all looks at every endpoint, and {given[0]} is one: take one of them out.")
     if len(given) > 1:
         raise PolicyError(f"Two endpoints are named, {given[0]} and {given[1]}: name one, or none for all.")
-    given = given or list(dict.fromkeys(each.endpoint_name for each in policies))
+    given = given or list(dict.fromkeys(each.endpoint for each in asked))
     return given if given and not everything else None
 
 
-def _policies(files: list[Path], config: Path | None) -> "list[Policy]":
+def _asked(files: list[Path], config: Path | None) -> "list[Asked]":
     if not files:
         return []
     from rollout.beside import Beside
+    from rollout.cli.doctor.asked import asked_of
     from rollout.cli.linting import defaults_of, text_of
     from rollout.policy import parse_policy
 
     defaults = defaults_of(config)
-    return [parse_policy(text_of(file), file=str(file), defaults=defaults, files=Beside(file.parent)) for file in files]
+    return asked_of(
+        parse_policy(text_of(file), file=str(file), defaults=defaults, files=Beside(file.parent)) for file in files
+    )
 
 
 def _site(config: Path | None) -> "Site":
@@ -102,18 +107,16 @@ def _site(config: Path | None) -> "Site":
     return read_site(file, environ=os.environ, secrets=Secrets())
 
 
-def _workspaces(site: "Site", wanted: str | None, policies: "list[Policy]") -> list[str]:
+def _workspaces(site: "Site", wanted: str | None, asked: "list[Asked]") -> list[str]:
     known = site.settings.workspaces
-    chosen = [wanted] if wanted else [each.workspace for each in policies if each.workspace]
+    chosen = [wanted] if wanted else [each.workspace for each in asked if each.workspace]
     for name in chosen:
         if name not in known:
             raise PolicyError(f"The settings name no workspace {name}: they have {', '.join(known)}.")
     return list(dict.fromkeys(each for each in chosen if each)) or list(known)
 
 
-def _looked(
-    site: "Site", key: str, *, names: list[str] | None, policies: "list[Policy]", seconds: int
-) -> "WorkspaceFacts":
+def _looked(site: "Site", key: str, *, names: list[str] | None, asked: "list[Asked]", seconds: int) -> "WorkspaceFacts":
     import logging
 
     from rollout.azure.cloud import cloud_of
@@ -121,7 +124,7 @@ def _looked(
 
     logging.getLogger("azure").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
     sandbox = {"address": site.sandbox.address, "ca_file": site.sandbox.ca_file} if site.sandbox else None
-    samples = {each.endpoint_name.casefold(): each.probes.requests[0].encode() for each in policies if each.probes}
+    samples = {each.endpoint.casefold(): each.sample.encode() for each in asked if each.sample}
     with examiner(
         cloud=cloud_of(site.settings.cloud, sandbox),
         credential=site.settings.credential,
@@ -133,13 +136,14 @@ def _looked(
         return found.look(Wanted(names=names, samples=samples, seconds=float(seconds)))
 
 
-def _findings(facts: "WorkspaceFacts", policies: "list[Policy]") -> "list[Finding]":
+def _findings(facts: "WorkspaceFacts", asked: "list[Asked]") -> "list[Finding]":
     from rollout.azure.examining.facts import Unread
     from rollout.cli.doctor.of_endpoint import endpoint_findings
     from rollout.cli.doctor.of_workspace import workspace_findings
 
-    probed = {each.endpoint_name.casefold() for each in policies if each.probes}
-    found = workspace_findings(facts)
+    mine = [each for each in asked if each.workspace in (None, facts.name)]
+    probed = {each.endpoint.casefold() for each in mine if each.sample}
+    found = workspace_findings(facts, [need for each in mine for need in each.needs])
     endpoints: Mapping[str, Any] = {} if isinstance(facts.endpoints, Unread) else facts.endpoints
     for name, each in endpoints.items():
         found += endpoint_findings(name, each, facts, probed=name in probed)

@@ -32,15 +32,19 @@ MUST = (
     Need(action=f"{_AML}/deployments/read", what_for="read deployments"),
     Need(action=f"{_AML}/write", what_for="move traffic"),
 )
+SCALE = Need(action=f"{_AML}/deployments/write", what_for="create and scale deployments")
+DELETE = Need(action=f"{_AML}/deployments/delete", what_for="delete deployments")
+AUTOSCALE = Need(action="Microsoft.Insights/autoscaleSettings/write", what_for="change autoscale settings")
 KEYS = (
-    Need(action=f"{_AML}/listKeys/action", what_for="probes of endpoints with keys"),
-    Need(action=f"{_AML}/token/action", what_for="probes of endpoints with tokens"),
+    Need(action=f"{_AML}/listKeys/action", what_for="send probes to endpoints with keys"),
+    Need(action=f"{_AML}/token/action", what_for="send probes to endpoints with tokens"),
 )
 MAY = (
     *KEYS,
-    Need(action=f"{_AML}/score/action", what_for="probes of aad_token endpoints"),
-    Need(action=f"{_AML}/deployments/write", what_for="creating and scaling deployments"),
-    Need(action="Microsoft.Insights/autoscaleSettings/write", what_for="autoscale of the candidate"),
+    Need(action=f"{_AML}/score/action", what_for="send probes to aad_token endpoints"),
+    SCALE,
+    DELETE,
+    AUTOSCALE,
 )
 
 
@@ -75,8 +79,8 @@ def reader(facts: WorkspaceFacts, *, everywhere: bool = False) -> tuple[str, ...
     )
 
 
-def role_findings(facts: WorkspaceFacts) -> list[Finding]:
-    """What our roles allow in the workspace."""
+def role_findings(facts: WorkspaceFacts, needs: Sequence[Need] = ()) -> list[Finding]:
+    """What our roles allow in the workspace; `needs` are what the policies that were named need beyond the rest."""
     command = role_command(facts.who, "Rollout", facts.id)
     if isinstance(facts.permissions, Unread):
         read = (
@@ -85,11 +89,11 @@ def role_findings(facts: WorkspaceFacts) -> list[Finding]:
         means = f"{read}; whether traffic may be moved shows only at the first write."
         return [unread(CHECK, facts.permissions, mark=Mark.WARNING, means=means, role=reader(facts))]
     given = facts.permissions
-    missing = [need for need in MUST if not allows(given, need.action)]
+    missing = [need for need in (*MUST, *needs) if not allows(given, need.action)]
     if missing:
         return [_missing(missing, facts, command)]
     without = [need for need in MAY if not allows(given, need.action)]
-    rest = f" Not allowed, and needed only for {_what_for(without)}: {_names(without)}." if without else ""
+    rest = f" Not allowed, and needed only to {_what_for(without)}: {_names(without)}." if without else ""
     return [ok(CHECK, f"This identity may read endpoints and deployments and move traffic.{rest}")]
 
 
@@ -105,7 +109,18 @@ def _missing(missing: Sequence[Need], facts: WorkspaceFacts, command: str) -> Fi
         )
     only_write = [need.action for need in missing] == [MUST[-1].action]
     tail = " Observing (`mode: observe`) works without." if only_write else ""
-    return problem(CHECK, f"{told}{tail}", remedy=("# the role of deploy/role.json:", command))
+    return problem(CHECK, f"{told}{tail}", remedy=_remedy(missing, facts, command))
+
+
+def _remedy(missing: Sequence[Need], facts: WorkspaceFacts, command: str) -> list[str]:
+    """The assignments that bring what is missing: the project's own role, and built-in ones for the rest."""
+    group = "/".join(facts.id.split("/")[:5])
+    found = ["# the role of deploy/role.json:", command] if set(missing) & set(MUST) else []
+    if set(missing) & {SCALE, DELETE}:
+        found.append(role_command(facts.who, "AzureML Data Scientist", facts.id))
+    if AUTOSCALE in missing:
+        found.append(role_command(facts.who, "Monitoring Contributor", group))
+    return found
 
 
 def _on_the_way(given: Seen[tuple[Assignment, ...]], missing: Sequence[Need], now: datetime) -> Assignment | None:

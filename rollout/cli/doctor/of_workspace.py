@@ -3,10 +3,10 @@
 The rule: pure; what could not be read is told with its cause, and judged by what a rollout loses by it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rollout.azure.examining.facts import Cause, LogWorkspace, Unread, WorkspaceFacts
-from rollout.cli.doctor.actions import role_command, role_findings
+from rollout.cli.doctor.actions import Need, role_command, role_findings
 from rollout.cli.doctor.findings import Finding, Mark, ok, problem, unread, warning
 from rollout.cli.words import number
 
@@ -14,12 +14,12 @@ LIST = 'az monitor log-analytics workspace list --query "[].{name:name, log_work
 LOGS_ROLE, METRICS_ROLE = "Log Analytics Data Reader", "Monitoring Reader"
 
 
-def workspace_findings(facts: WorkspaceFacts) -> list[Finding]:
-    """About everything but single endpoints."""
+def workspace_findings(facts: WorkspaceFacts, needs: Sequence[Need] = ()) -> list[Finding]:
+    """About everything but single endpoints; `needs` are the actions that policies want beyond the usual."""
     found = [*_credential(facts)]
     if isinstance(facts.who, Unread):
         return found
-    return [*found, *role_findings(facts), *_endpoints(facts), *_logs(facts), *_metrics(facts)]
+    return [*found, *role_findings(facts, needs), *_endpoints(facts), *_logs(facts), *_metrics(facts)]
 
 
 def _credential(facts: WorkspaceFacts) -> Iterator[Finding]:

@@ -1,0 +1,56 @@
+"""What policies ask of Azure beyond moving traffic: requests of their own, deployments to write, autoscale settings.
+
+The rule: read from the policy as it would be pinned; a policy with waves asks it of each of its endpoints.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rollout.cli.doctor.actions import AUTOSCALE, DELETE, SCALE, Need
+from rollout.policy import Policy
+from rollout.policy.waves import policy_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What one policy asks of one endpoint. `sample` is a request that it sends, None: it sends none."""
+
+    endpoint: str
+    workspace: str | None = None
+    sample: str | None = None
+    needs: tuple[Need, ...] = ()
+
+
+def asked_of(policies: Iterable[Policy]) -> list[Asked]:
+    """What each policy asks of each of its endpoints."""
+    return [_asked(each) for policy in policies for each in _single(policy)]
+
+
+def _single(policy: Policy) -> Iterator[Policy]:
+    if policy.waves is None:
+        yield policy
+    else:
+        yield from (policy_of(policy, target) for target in policy.waves.targets())
+
+
+def _asked(policy: Policy) -> Asked:
+    requests = [each.requests for each in (policy.probes, policy.smoke_test) if each is not None]
+    return Asked(
+        endpoint=policy.endpoint_name,
+        workspace=policy.workspace,
+        sample=requests[0][0] if requests else None,
+        needs=tuple(dict.fromkeys(_needs(policy))),
+    )
+
+
+def _needs(policy: Policy) -> Iterator[Need]:
+    written = policy.model_dump(mode="json")
+    then = written["after"].get("then") if isinstance(written["after"], dict) else written["after"]
+    if written.get("capacity"):
+        yield from (SCALE, AUTOSCALE)
+    if written.get("manifest"):
+        yield SCALE
+    if then in {"scale_to_1", "delete"}:
+        yield from (SCALE, AUTOSCALE)
+    if then == "delete":
+        yield DELETE
