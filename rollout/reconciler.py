@@ -347,7 +347,7 @@ def next_look(rollout: Rollout, now: datetime) -> timedelta:
     last = rollout.writes[-1].not_before if rollout.writes else None
     if last is not None and now < last:
         return last - now
-    if rollout.phase is Phase.PREPARING and rollout.shut is not None:
+    if rollout.phase is Phase.PREPARING and rollout.shut is not None and not under_way(rollout):
         return SAFETY
     if rollout.phase in SOON:
         return SOON[rollout.phase]

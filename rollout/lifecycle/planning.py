@@ -19,6 +19,7 @@ from rollout.analysis.profile import Profile
 from rollout.documents.units import format_duration
 from rollout.lifecycle.timeline import MINUTE, Stretch, done_at, exposures, timeline
 from rollout.policy import Approval, Policy, Step, effective_yaml
+from rollout.policy.windows import too_long
 
 BLIND, DIM = 0.05, 4.0  # errors: +5 pp unseen is blind; more than 4 times the increase allowed is worth a word
 LEAST_A_MINUTE = 0.2  # a candidate that is asked less often looks as if it had no traffic
@@ -50,6 +51,7 @@ class Concern:
 
     blocking: bool
     sentence: str
+    to_know: bool = False  # nothing that another policy would mend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,9 @@ def _about_windows(policy: Policy, done: float) -> Iterator[Concern]:
     """The times of a plan are those of a rollout that never waits."""
     windows = policy.windows
     longest = windows.longest() if windows else None
+    bakes = [(at, step.bake) for at, step in enumerate(policy.steps)]
+    for (_, at), why in too_long(windows, bakes, first_sized=policy.first_step == "auto"):
+        yield Concern(blocking=True, sentence=f"Step {int(at) + 1} {why}.")
     if windows is None or (longest is None and not windows.freeze):
         return
     if longest is not None and longest / MINUTE < done:
@@ -131,6 +136,7 @@ def _about_windows(policy: Policy, done: float) -> Iterator[Concern]:
     allowed = f" ({', '.join(windows.allow)})" if windows.allow else ""
     yield Concern(
         blocking=False,
+        to_know=True,
         sentence=f"Shares rise in the policy's windows only{allowed}: {how}. The times below do not count such waits.",
     )
 
@@ -239,7 +245,7 @@ def _time(minutes: float) -> str:
 def proposal(policy: Policy, profile: Profile) -> Policy | None:
     """A policy for this endpoint that sees more; None where this one has no concerns, or none is better."""
     before = plan_of(policy, profile)
-    if not before.concerns:
+    if not _to_mend(before):
         return None
     tried = [(*_patient(policy, profile, list(policy.steps)), -1)]
     for place, shares in enumerate(_shapes(policy)):
@@ -250,9 +256,14 @@ def proposal(policy: Policy, profile: Profile) -> Policy | None:
 
 def _badness(plan: Plan) -> tuple[bool, int, int, bool, float]:
     """Endless, then the concerns that block, then all, then days; where some are left, how blurred the sight is."""
-    blocking = sum(concern.blocking for concern in plan.concerns)
-    blurred = round(log10(plan.sight.errors or 10.0), 1) if plan.concerns else 0.0
-    return plan.done > LONGEST, blocking, len(plan.concerns), plan.done > A_DAY, blurred
+    concerns = _to_mend(plan)
+    blocking = sum(concern.blocking for concern in concerns)
+    blurred = round(log10(plan.sight.errors or 10.0), 1) if concerns else 0.0
+    return plan.done > LONGEST, blocking, len(concerns), plan.done > A_DAY, blurred
+
+
+def _to_mend(plan: Plan) -> list[Concern]:
+    return [concern for concern in plan.concerns if not concern.to_know]
 
 
 def _shapes(policy: Policy) -> list[tuple[int, ...]]:

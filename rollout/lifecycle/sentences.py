@@ -168,6 +168,8 @@ _NEXTS = {
 
 def _next(rollout: Rollout) -> str | None:
     if rollout.phase is Phase.WAITING:
+        if rollout.shut is not None:
+            return "Nothing to do: the rollout goes on by itself when the share may rise again."
         if rollout.awaits_approval:
             return f"Approve or reject: `rollout approve {rollout.ref.name}` or `rollout reject {rollout.ref.name}`."
         return "The rollout goes on by itself when there is something to judge again."

@@ -39,6 +39,7 @@ SETTINGS = """\
 cloud: {{sandbox: {sandbox}}}
 store: sqlite:///rollout.db
 policies: ./policies
+groups: {{ml-leads: [alex@example.org]}}
 api: {{listen: "127.0.0.1:{port}", token_file: token}}
 channels:
   team-ml: {{webhook: "{url}", secret_env: SCENE_HOOK_SECRET, severity: [notice, action, page]}}

@@ -2,6 +2,7 @@
 # ruff: noqa: E501 - a sentence stays on one line, as people read it
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -214,3 +215,19 @@ def test_why_nothing_is_forecast_is_said_word_for_word() -> None:
         "recommender is judged by probes (12 requests a minute to each deployment) alone: what they will see does not "
         "follow from the endpoint's traffic, and is not forecast. Start with small steps, or judge by [logs, metrics] too."
     )
+
+
+def test_windows_are_told_and_a_proposal_fits_them() -> None:
+    text = "endpoint_name: recommender\nsteps: [{traffic: 5%, bake: 30m}, {traffic: 100%, bake: 30m}]\nwindows: {allow: [ROW]}\n"
+    busy, thin = endpoint(100), endpoint(0.05)
+    short = parse_policy(text.replace("ROW", "mon-fri 09:00-10:00 UTC"), file="p.yaml")
+    told = [concern.sentence for concern in plan_of(short, busy).concerns if "windows" in concern.sentence]
+    assert len(told) == 1
+    assert "(mon-fri 09:00-10:00 UTC): the longest is 1h, so the rollout goes on in later ones" in told[0]
+    assert proposal(short, busy) is None, "no other policy would mend that"
+    day = parse_policy(text.replace("ROW", "mon-fri 08:00-18:00 UTC"), file="p.yaml")
+    better, free = proposal(day, thin), proposal(day.model_copy(update={"windows": None}), thin)
+    assert better is not None
+    assert free is not None
+    assert [max(step.bake for step in one.steps) for one in (better, free)] == [timedelta(hours=8), timedelta(hours=12)]
+    assert "a step that cannot end before they do waits" in plan_of(day, busy).concerns[-1].sentence
