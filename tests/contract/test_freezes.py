@@ -119,7 +119,7 @@ def test_windows_are_shown(api: LocalApi) -> None:
     with http(api) as client:
         view = client.get("/v1/rollouts/recommender").json()
     assert view["windows"] == {"allow": [], "open": False, "changes_at": None}
-    assert "Window   shut" in run(api, "status", "recommender").out
+    assert "Window    shut" in run(api, "status", "recommender").out
 
 
 # --- the commands
