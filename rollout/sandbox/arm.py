@@ -16,6 +16,7 @@ from rollout.sandbox.arm_registry import Registries
 from rollout.sandbox.arm_surroundings import Surroundings
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.gate import PROVIDER, SUBSCRIPTION, WORKSPACE, Answer, Call, Gate, Handler, Method, page
+from rollout.sandbox.metrics import MetricStore
 from rollout.sandbox.resources import Endpoint, Operation, Status
 
 ENDPOINTS = WORKSPACE + "/onlineEndpoints"
@@ -28,8 +29,9 @@ OPERATION = SUBSCRIPTION + PROVIDER + "/locations/{location}"
 class Arm:
     """The handlers of the control plane."""
 
-    def __init__(self, *, cloud: Cloud, gate: Gate) -> None:
+    def __init__(self, *, cloud: Cloud, gate: Gate, metrics: MetricStore) -> None:
         self._cloud = cloud
+        self._metrics = metrics
         self._gate = gate
         self._started = cloud.now()
 
@@ -60,7 +62,7 @@ class Arm:
             *Assets(cloud=self._cloud, gate=self._gate).routes(),
             *Registries(cloud=self._cloud, gate=self._gate).routes(),
             *AutoscaleFace(cloud=self._cloud, gate=self._gate).routes(),
-            *Surroundings(cloud=self._cloud, gate=self._gate).routes(),
+            *Surroundings(cloud=self._cloud, gate=self._gate, metrics=self._metrics).routes(),
             web.route("*", SUBSCRIPTION + "/{rest:.*}", self._gate.guarded(_nothing_there, "reads")),
         ]
 

@@ -5,7 +5,7 @@ logs (`gap` of that endpoint): then it has none, which is what such an endpoint 
 """
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -16,6 +16,8 @@ from rollout.sandbox.activity import Event
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import MonitorFault
 from rollout.sandbox.gate import PROVIDER, SUBSCRIPTION, WORKSPACE, Answer, Call, Gate, page
+from rollout.sandbox.metric_catalog import MetricsError
+from rollout.sandbox.metrics import MetricStore, parse_request
 from rollout.sandbox.resources import Identity
 
 AUTHORIZATION = "/providers/Microsoft.Authorization"
@@ -24,6 +26,7 @@ GROUP = SUBSCRIPTION + "/{_:(?i:resourceGroups)}/{group}"
 LOCATION = SUBSCRIPTION + PROVIDER + "/locations/{location}"
 CATEGORY = "AmlOnlineEndpointTrafficLog"
 LOG_WORKSPACE = "logs"
+NAMESPACE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints"
 _ASSIGNED = re.compile(r"assignedTo\('([^']+)'\)")
 _SINCE = re.compile(r"eventTimestamp ge '([^']+)'")
 _GROUP = re.compile(r"resourceGroupName eq '([^']+)'")
@@ -32,21 +35,26 @@ _GROUP = re.compile(r"resourceGroupName eq '([^']+)'")
 class Surroundings:
     """The handlers."""
 
-    def __init__(self, *, cloud: Cloud, gate: Gate) -> None:
+    def __init__(self, *, cloud: Cloud, gate: Gate, metrics: MetricStore) -> None:
         self._cloud = cloud
         self._gate = gate
-        self._born = cloud.now()
+        self._metrics = metrics
+        self._born = cloud.now() - timedelta(days=30)  # of roles that were always there
 
     def routes(self) -> list[web.RouteDef]:
         """Their addresses."""
         logs = SUBSCRIPTION + "/providers/Microsoft.OperationalInsights/workspaces"
+        logs_id = GROUP + "/providers/Microsoft.OperationalInsights/workspaces/{logs}"
         table = (
             (WORKSPACE + AUTHORIZATION + "/permissions", self.permissions),
             (WORKSPACE + AUTHORIZATION + "/roleAssignments", self.assignments),
+            (logs_id + AUTHORIZATION + "/roleAssignments", self.assignments),
+            (SUBSCRIPTION + AUTHORIZATION + "/roleAssignments", self.assignments),
+            (WORKSPACE + "/onlineEndpoints/{endpoint}" + INSIGHTS + "/metrics", self.metrics),
             (SUBSCRIPTION + AUTHORIZATION + "/roleDefinitions/{role}", self.role),
             (WORKSPACE + "/onlineEndpoints/{endpoint}" + INSIGHTS + "/diagnosticSettings", self.diagnostics),
             (logs, self.log_workspaces),
-            (GROUP + "/providers/Microsoft.OperationalInsights/workspaces/{logs}", self.log_workspace),
+            (logs_id, self.log_workspace),
             (LOCATION + "/usages", self.usages),
             (LOCATION + "/vmSizes", self.sizes),
             (SUBSCRIPTION + INSIGHTS + "/eventtypes/management/values", self.activity),
@@ -66,7 +74,7 @@ class Surroundings:
             raise rules.not_offered("The sandbox lists role assignments with the filter assignedTo('…') only.")
         identity = self._cloud.identity
         roles = self._cloud.access.roles(asked[1], born=self._born)
-        return Answer(body={"value": [_assignment(identity, asked[1], role, since) for role, since in roles]})
+        return Answer(body={"value": [_assignment(identity, asked[1], role, since=since) for role, since in roles]})
 
     def role(self, call: Call) -> Answer:
         """One of the two roles."""
@@ -123,6 +131,19 @@ class Surroundings:
                 "publicNetworkAccessForQuery": "Enabled",
             },
         }
+
+    def metrics(self, call: Call) -> Answer:
+        """The metrics of one endpoint."""
+        endpoint = self._cloud.endpoint(call.path["endpoint"])
+        start, _, end = call.query.get("timespan", "").partition("/")  # the batch has two parameters for it
+        span = {"starttime": start, "endtime": end} if end else {}
+        query = {"metricnamespace": NAMESPACE, **span, **call.query}
+        try:
+            asked = parse_request(query, now=self._cloud.now())
+            (found,) = self._metrics.answer(asked, [self._cloud.identity.endpoint_id(endpoint.name)])["values"]
+        except MetricsError as error:
+            raise rules.Refusal(error.status, error.code, error.message) from error
+        return Answer(body={"timespan": call.query.get("timespan"), **found})
 
     def _unlogged(self, endpoint: str) -> bool:
         faults = self._cloud.faults.active(self._cloud.now()).values()
@@ -181,9 +202,10 @@ def log_workspace_id(identity: Identity) -> str:
     return f"{identity.resource_group_id}/providers/Microsoft.OperationalInsights/workspaces/{LOG_WORKSPACE}"
 
 
-def _assignment(identity: Identity, client: str, role: str, since: datetime) -> dict[str, Any]:
+def _assignment(identity: Identity, client: str, role: str, *, since: datetime) -> dict[str, Any]:
+    """Made on the subscription, and so in effect everywhere."""
     name = str(uuid5(NAMESPACE_URL, f"{client}/{role}"))
-    scope = identity.workspace
+    scope = identity.subscription_path
     return {
         "id": f"{scope}{AUTHORIZATION}/roleAssignments/{name}",
         "name": name,

@@ -114,7 +114,7 @@ def build_app(
     admin = Admin(cloud=cloud, clock=clock, log=log, calls=calls)
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[calls.middleware])
     # The control plane answers whatever else lies under /subscriptions/: metrics come before it.
-    for face in (directory, monitor, Arm(cloud=cloud, gate=gate), admin, serving):
+    for face in (directory, monitor, Arm(cloud=cloud, gate=gate, metrics=monitor.metrics), admin, serving):
         app.add_routes(face.routes())
     if cloud.assets.blobs is not None:
         app.add_routes(BlobFace(cloud.assets.blobs).routes())

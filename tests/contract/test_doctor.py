@@ -9,6 +9,10 @@ import httpx
 import pytest
 import yaml
 
+from rollout.azure.cloud import cloud_of
+from rollout.azure.examining.examiner import Wanted, examiner
+from rollout.azure.examining.facts import Cause, Unread
+from rollout.clock import WallClock
 from rollout.sandbox.access import Access
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, MonitorFault
@@ -16,6 +20,7 @@ from rollout.sandbox.load import LoadOptions, send
 from rollout.sandbox.resources import Actor
 from rollout.sandbox.seed import SAMPLES, deployment_body, endpoint_body
 from rollout.sandbox.telemetry import Delays
+from rollout.settings import parse_settings, with_sandbox
 from tests.contract.test_sandbox_assets import client_context
 from tests.support.own_process import BRISK, Commands, commands_for
 from tests.support.sandbox import LocalSandbox, local_sandbox
@@ -200,7 +205,33 @@ def test_metrics_that_the_subscription_refuses(sandbox: LocalSandbox, look: Look
     inject(sandbox, lambda now: MonitorFault(kind="error", on="metrics", status=401, since=now))
     found = look(NAME, code=1)["metrics"]
     assert found["result"] == "warning"
+    assert "Those of one endpoint by itself can be read: it is the role on the whole subscription." in found["sentence"]
     assert '--role "Monitoring Reader" --scope /subscriptions/' in found["remedy"][0]
+    own = sandbox.values["client_id"]
+    sandbox.call(lambda cloud: setattr(cloud, "access", Access(newcomers={own: cloud.now()})))
+    coming = look(NAME, code=1)["metrics"]
+    assert "Role Contributor was assigned" in coming["sentence"]
+    assert coming["remedy"] == []
+
+
+def test_what_the_time_does_not_suffice_for_says_so(sandbox: LocalSandbox) -> None:
+    values = sandbox.values
+    settings = with_sandbox(parse_settings(f"cloud: {{sandbox: {sandbox.file}}}", file="s", environ={}), values)
+    with examiner(
+        cloud=cloud_of(settings.cloud, values),
+        credential=settings.credential,
+        secret=sandbox.secret,
+        name="sandbox",
+        workspace=settings.workspaces["sandbox"],
+        clock=WallClock(),
+    ) as found:
+        facts = found.look(Wanted(seconds=-1.0))
+    assert not isinstance(facts.endpoints, Unread)
+    (endpoint,) = facts.endpoints.values()
+    late = [facts.permissions, facts.rows, facts.batch, facts.quotas, facts.autoscale, facts.changes]
+    late += [endpoint.deployments, endpoint.diagnostics, endpoint.secret, endpoint.reach.status]
+    assert {each.cause for each in late if isinstance(each, Unread)} == {Cause.TIME}
+    assert all(isinstance(each, Unread) for each in late)
 
 
 def test_without_a_token_there_is_one_finding(sandbox: LocalSandbox, look: Look) -> None:

@@ -139,10 +139,24 @@ def test_what_a_policy_needs_beyond_the_rest_must_be_allowed() -> None:
     assert next(each for each in workspace_findings(reader) if each.check == "roles").mark is Mark.OK
     roles = next(each for each in workspace_findings(reader, [SCALE, AUTOSCALE]) if each.check == "roles")
     assert roles.mark is Mark.PROBLEM
-    assert [command.partition("--role ")[2].split('"')[1] for command in roles.remedy] == [
-        "AzureML Data Scientist",
-        "Monitoring Contributor",
-    ]
+    assert roles.remedy[0] == "# the role of deploy/role-capacity.json:"
+    assert roles.remedy[1].endswith('--role "Rollout capacity" --scope /subscriptions/s/resourceGroups/g')
+
+
+@pytest.mark.parametrize(
+    ("text", "actions"),
+    [
+        ("", []),
+        ("capacity: match_stable\n", ["deployments/write", "autoscaleSettings/write"]),
+        ("after: delete\n", ["deployments/write", "autoscaleSettings/write", "deployments/delete"]),
+    ],
+)
+def test_what_a_policy_asks_of_the_roles(text: str, actions: list[str]) -> None:
+    (found,) = asked_of([parse_policy(f"endpoint_name: stars\n{text}", file="p")])
+    assert ["/".join(need.action.split("/")[-2:]) for need in found.needs] == actions
+    shipped = json.loads((ROOT / "deploy/role-capacity.json").read_text())
+    role = Permission(actions=tuple(shipped["Actions"]))
+    assert all(allows([role], need.action) for need in found.needs)
 
 
 def test_what_policies_ask_of_each_endpoint_of_their_waves() -> None:

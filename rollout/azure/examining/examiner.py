@@ -19,7 +19,17 @@ from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.errors import in_our_words
 from rollout.azure.examining import capacity, history, identity, reaching, rights, traffic_log
 from rollout.azure.examining.causes import attempt
-from rollout.azure.examining.facts import Cause, EndpointFacts, Machines, Sampled, Seen, Unread, WorkspaceFacts
+from rollout.azure.examining.facts import (
+    Assignment,
+    Cause,
+    EndpointFacts,
+    Machines,
+    Reach,
+    Sampled,
+    Seen,
+    Unread,
+    WorkspaceFacts,
+)
 from rollout.azure.examining.first_look import ROLE, FirstLook, first_look
 from rollout.azure.examining.manager import ResourceManager
 from rollout.azure.keys import EndpointKeys
@@ -173,13 +183,23 @@ class Examiner:
                 )
             )
             facts = replace(facts, rows=found)
+            if isinstance(found, Unread) and (place := _log_workspace(facts)) is not None:
+                facts = replace(facts, log_assignments=self._assigned(facts, place))
         if self._workspace.metrics == "batch":
             some = managed[:MAX_BATCH]
             facts = replace(facts, batch=self._in_time(lambda: traffic_log.batch(self._metrics(), some, now=now)))
         if isinstance(facts.batch, Unread):
             one = self._in_time(lambda: traffic_log.single(self._manager, managed[0], now=facts.looked_at))
-            facts = replace(facts, single=one)
+            subscription = f"/subscriptions/{self._workspace.subscription_id}"
+            facts = replace(facts, single=one, metrics_assignments=self._assigned(facts, subscription))
         return facts
+
+    def _assigned(self, facts: WorkspaceFacts, scope: str) -> Seen[tuple[Assignment, ...]]:
+        """Our roles at another scope, where it refused us."""
+        if isinstance(facts.who, Unread):
+            return facts.who
+        object_id = facts.who.object_id
+        return self._in_time(lambda: rights.assignments(self._manager, scope, object_id=object_id))
 
     def _unknown(self, who: Unread, tokens: Mapping[str, Unread | None]) -> WorkspaceFacts:
         """Without a token nothing else can be asked."""
@@ -228,11 +248,15 @@ class Examiner:
             deployments=self._in_time(lambda: self._deployments(state.name)),
             diagnostics=self._in_time(lambda: traffic_log.diagnostics(self._manager, state.resource_id)),
             secret=self._in_time(lambda: self._secret(state.name, state.auth_mode)),
-            reach=reaching.reach(self._http, state.scoring_uri),
+            reach=self._reach(state.scoring_uri),
         )
         if sample is None:
             return facts
         return replace(facts, sample=self._in_time(lambda: self._predict(facts, sample)))
+
+    def _reach(self, address: str | None) -> Reach:
+        found = self._in_time(lambda: reaching.reach(self._http, address))
+        return Reach(status=found) if isinstance(found, Unread) else found
 
     def _deployments(self, endpoint: str) -> Seen[tuple[Machines, ...]]:
         def read() -> tuple[Machines, ...]:
@@ -323,6 +347,14 @@ def _managed(facts: WorkspaceFacts) -> list[str]:
         return []
     every = [each.state for each in facts.endpoints.values()]
     return [state.resource_id.casefold() for state in every if state.kind is EndpointKind.MANAGED]
+
+
+def _log_workspace(facts: WorkspaceFacts) -> str | None:
+    """ARM id of the log workspace of the settings, where it was found."""
+    if isinstance(facts.log_workspaces, Unread):
+        return None
+    wanted = (facts.log_workspace or "").casefold()
+    return next((each.id for each in facts.log_workspaces if each.customer_id.casefold() == wanted), None)
 
 
 def _machines(item: Any) -> Machines:

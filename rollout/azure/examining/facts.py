@@ -199,8 +199,10 @@ class WorkspaceFacts:
     log_workspace: str | None = None  # the customer id in the settings
     log_workspaces: Seen[tuple[LogWorkspace, ...]] = ()
     rows: Seen[Mapping[str, Mapping[str, Rows]]] | None = None
+    log_assignments: Seen[tuple[Assignment, ...]] = ()  # on the log workspace, where its query was refused
     hours: int = 24
     batch: Seen[Mapping[str, int]] | None = None
+    metrics_assignments: Seen[tuple[Assignment, ...]] = ()  # on the subscription, where batch was refused
     single: Seen[bool] | None = None  # metrics of one endpoint by itself, where batch was refused
     quotas: Seen[tuple[Quota, ...]] = ()
     sizes: Seen[Mapping[str, Size]] = field(default_factory=dict)

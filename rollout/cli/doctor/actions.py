@@ -32,7 +32,8 @@ MUST = (
     Need(action=f"{_AML}/deployments/read", what_for="read deployments"),
     Need(action=f"{_AML}/write", what_for="move traffic"),
 )
-SCALE = Need(action=f"{_AML}/deployments/write", what_for="create and scale deployments")
+CREATE = Need(action=f"{_AML}/deployments/write", what_for="create deployments")
+SCALE = Need(action=f"{_AML}/deployments/write", what_for="scale deployments")
 DELETE = Need(action=f"{_AML}/deployments/delete", what_for="delete deployments")
 AUTOSCALE = Need(action="Microsoft.Insights/autoscaleSettings/write", what_for="change autoscale settings")
 KEYS = (
@@ -42,6 +43,7 @@ KEYS = (
 MAY = (
     *KEYS,
     Need(action=f"{_AML}/score/action", what_for="send probes to aad_token endpoints"),
+    CREATE,
     SCALE,
     DELETE,
     AUTOSCALE,
@@ -116,11 +118,19 @@ def _remedy(missing: Sequence[Need], facts: WorkspaceFacts, command: str) -> lis
     """The assignments that bring what is missing: the project's own role, and built-in ones for the rest."""
     group = "/".join(facts.id.split("/")[:5])
     found = ["# the role of deploy/role.json:", command] if set(missing) & set(MUST) else []
-    if set(missing) & {SCALE, DELETE}:
+    if CREATE in missing:
         found.append(role_command(facts.who, "AzureML Data Scientist", facts.id))
-    if AUTOSCALE in missing:
-        found.append(role_command(facts.who, "Monitoring Contributor", group))
+    if set(missing) & {SCALE, DELETE, AUTOSCALE}:
+        found += ["# the role of deploy/role-capacity.json:", role_command(facts.who, "Rollout capacity", group)]
     return found
+
+
+def arriving(given: Seen[tuple[Assignment, ...]], now: datetime) -> str:
+    """A sentence about the newest role that cannot be expected to be in effect yet; empty where there is none."""
+    new = [] if isinstance(given, Unread) else [each for each in given if each.since and now - each.since <= FRESH]
+    if not new or new[0].since is None:
+        return ""
+    return f"Role {new[0].role} was assigned {ago(new[0].since, now=now)}: it takes up to ten minutes to arrive."
 
 
 def _on_the_way(given: Seen[tuple[Assignment, ...]], missing: Sequence[Need], now: datetime) -> Assignment | None:
@@ -140,4 +150,4 @@ def _what_for(needs: Sequence[Need]) -> str:
 
 
 def _names(needs: Sequence[Need]) -> str:
-    return ", ".join(need.action for need in needs)
+    return ", ".join(dict.fromkeys(need.action for need in needs))

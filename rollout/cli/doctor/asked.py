@@ -6,7 +6,7 @@ The rule: read from the policy as it would be pinned; a policy with waves asks i
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from rollout.cli.doctor.actions import AUTOSCALE, DELETE, SCALE, Need
+from rollout.cli.doctor.actions import AUTOSCALE, CREATE, DELETE, SCALE, Need
 from rollout.policy import Policy
 from rollout.policy.waves import policy_of
 
@@ -44,13 +44,9 @@ def _asked(policy: Policy) -> Asked:
 
 
 def _needs(policy: Policy) -> Iterator[Need]:
-    written = policy.model_dump(mode="json")
-    then = written["after"].get("then") if isinstance(written["after"], dict) else written["after"]
-    if written.get("capacity"):
+    if policy.manifest is not None:
+        yield CREATE
+    if not policy.capacity.keeps or policy.after.then != "keep":
         yield from (SCALE, AUTOSCALE)
-    if written.get("manifest"):
-        yield SCALE
-    if then in {"scale_to_1", "delete"}:
-        yield from (SCALE, AUTOSCALE)
-    if then == "delete":
+    if policy.after.then == "delete":
         yield DELETE

@@ -6,7 +6,7 @@ The rule: pure; what could not be read is told with its cause, and judged by wha
 from collections.abc import Iterator, Sequence
 
 from rollout.azure.examining.facts import Cause, LogWorkspace, Unread, WorkspaceFacts
-from rollout.cli.doctor.actions import Need, role_command, role_findings
+from rollout.cli.doctor.actions import Need, arriving, role_command, role_findings
 from rollout.cli.doctor.findings import Finding, Mark, ok, problem, unread, warning
 from rollout.cli.words import number
 
@@ -90,7 +90,9 @@ def _logs(facts: WorkspaceFacts) -> Iterator[Finding]:
             yield problem("log workspace", told, remedy=(LIST,))
             return
         role = (role_command(facts.who, LOGS_ROLE, scope),)
-        yield unread("log workspace", facts.rows, mark=Mark.PROBLEM, means=means, role=role)
+        coming = arriving(facts.log_assignments, facts.looked_at)
+        mark = Mark.WARNING if coming else Mark.PROBLEM
+        yield unread("log workspace", facts.rows, mark=mark, means=coming or means, role=() if coming else role)
     elif facts.rows is not None:
         where = place.id.rpartition("/")[2] if place else facts.log_workspace
         rows = sum(each.rows for one in facts.rows.values() for each in one.values())
@@ -124,9 +126,10 @@ def _metrics(facts: WorkspaceFacts) -> Iterator[Finding]:
         if facts.single is True
         else ""
     )
-    means = f"{alone}A bad candidate would be noticed a few minutes later, by the logs."
+    coming = arriving(facts.metrics_assignments, facts.looked_at)
+    means = coming or f"{alone}A bad candidate would be noticed a few minutes later, by the logs."
     role = (
         role_command(facts.who, METRICS_ROLE, subscription),
         f"# or go without: workspaces: {facts.name}: metrics: none",
     )
-    yield unread("metrics", facts.batch, mark=Mark.WARNING, means=means, role=role)
+    yield unread("metrics", facts.batch, mark=Mark.WARNING, means=means, role=() if coming else role)
