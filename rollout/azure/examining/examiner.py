@@ -342,11 +342,11 @@ def examiner(
 
 
 def _managed(facts: WorkspaceFacts) -> list[str]:
-    """Resource ids, case-folded, of the endpoints that have logs and metrics."""
+    """Resource ids of the endpoints that have logs and metrics."""
     if isinstance(facts.endpoints, Unread):
         return []
     every = [each.state for each in facts.endpoints.values()]
-    return [state.resource_id.casefold() for state in every if state.kind is EndpointKind.MANAGED]
+    return [state.resource_id for state in every if state.kind is EndpointKind.MANAGED]
 
 
 def _log_workspace(facts: WorkspaceFacts) -> str | None:
