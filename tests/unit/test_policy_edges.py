@@ -259,6 +259,7 @@ checks:
       T
       | count
 min_requests: 300
+capacity: keep
 when:
   suspicion: retreat
   regression: rollback
