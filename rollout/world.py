@@ -225,7 +225,8 @@ class Freeze:
 
     def covers(self, ref: EndpointRef) -> bool:
         """Whether it is about this endpoint."""
-        return self.endpoint in (None, ref)
+        ours = self.endpoint
+        return ours is None or (ours.workspace == ref.workspace and ours.name.casefold() == ref.name.casefold())
 
     def holds(self, now: datetime) -> bool:
         """Whether it is not over by itself."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from rollout.store import tables
 from rollout.store.database import Database
@@ -37,9 +37,9 @@ class Freezes:
 
     def unfreeze(self, endpoint: EndpointRef | None, *, by: str, now: datetime) -> Sequence[Freeze]:
         """Lift those of this endpoint, or (None) those of everything; what was lifted, oldest first."""
-        ours = (
-            (_T.workspace == endpoint.workspace) & (_T.endpoint == endpoint.name) if endpoint else _T.endpoint.is_(None)
-        )
+        ours: ColumnElement[bool] = _T.endpoint.is_(None)
+        if endpoint is not None:
+            ours = (_T.workspace == endpoint.workspace) & (func.lower(_T.endpoint) == endpoint.name.lower())
         with self._database.writing() as connection:
             found = _in_force(connection, ours, now)
             lifted = update(tables.freezes).where(_T.id.in_([freeze.id for freeze in found]))

@@ -36,6 +36,8 @@ class Place(Body):
     def _one_of_both(self) -> "Place":
         if (self.endpoint is None) != self.all:
             raise ValueError("give either `endpoint` or `all`")
+        if self.all and self.workspace is not None:
+            raise ValueError("`all` is about every workspace: take `workspace` out")
         return self
 
 
@@ -58,7 +60,9 @@ class FreezeBook:
         wake: Callable[[], None],
         new_id: Callable[[], str],
         workspace: Callable[[str | None], str],
+        seen: Callable[[EndpointRef], bool],
     ) -> None:
+        self._seen = seen
         self._store = store
         self._clock = clock
         self._wake = wake
@@ -78,6 +82,13 @@ class FreezeBook:
         self._store.freeze(found)
         self._tick(found.endpoint)
         return found
+
+    def warning(self, freeze: Freeze) -> str:
+        """A name with a typing mistake would hold nothing."""
+        ref = freeze.endpoint
+        if ref is None or self._seen(ref) or self._store.latest(ref) is not None:
+            return ""
+        return f" No endpoint of that name was seen in workspace {ref.workspace} yet: check it."
 
     def lift(self, body: Place) -> Sequence[Freeze]:
         """Lift what was frozen by this name. Raises RefusedError where nothing was."""
@@ -112,7 +123,8 @@ class FreezeBook:
     def _tick(self, place: EndpointRef | None) -> None:
         """The rollouts that it is about are due now."""
         refs = [rollout.ref for rollout in self._store.rollouts(active_only=True, limit=500)]
-        self._store.wake([ref for ref in refs if place in (None, ref)], now=self._clock.now())
+        name = place.name.casefold() if place else None
+        self._store.wake([ref for ref in refs if name in (None, ref.name.casefold())], now=self._clock.now())
         self._wake()
 
 
@@ -137,7 +149,9 @@ def add_freezes(router: APIRouter, book: FreezeBook) -> None:
     @router.post("/freezes", status_code=201, tags=["freezes"])
     def freeze(body: FreezeBody) -> Json:
         """No share rises until it is lifted, or over; judging goes on, and roll backs are never held."""
-        return freeze_view(book.freeze(body), now=book.now())
+        found = book.freeze(body)
+        view = freeze_view(found, now=book.now())
+        return {**view, "sentence": view["sentence"] + book.warning(found)}
 
     @router.post("/freezes/lift", tags=["freezes"])
     def lift(body: Place) -> Json:

@@ -125,6 +125,7 @@ class Service:
             wake=wake,
             new_id=new_id,
             workspace=lambda name: self._workspace(name, how="name one with --workspace"),
+            seen=lambda ref: world.latest(ref) is not None,
         )
         self.speed = 1.0 / clock.real_seconds(timedelta(seconds=1))
 

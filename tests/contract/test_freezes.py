@@ -49,7 +49,9 @@ def test_a_freeze_holds_until_it_is_lifted_or_over(store: Store) -> None:
     assert store.freezes(now=NOON, ref=REF) == [all_of_it, ours]
     assert store.freezes(now=NOON + HOUR, ref=OTHER) == [all_of_it]
 
-    assert store.unfreeze(REF, by="ben", now=NOON + HOUR) == [ours]
+    shouted = EndpointRef(workspace=REF.workspace, name=REF.name.upper())
+    assert ours in store.freezes(now=NOON, ref=shouted)
+    assert store.unfreeze(shouted, by="ben", now=NOON + HOUR) == [ours]
     assert store.unfreeze(REF, by="ben", now=NOON + HOUR) == []
     assert store.freezes(now=NOON + HOUR) == [all_of_it]
     assert store.unfreeze(None, by="ben", now=NOON + HOUR) == [all_of_it]
@@ -98,6 +100,7 @@ def test_the_api_freezes_shows_and_lifts(api: LocalApi) -> None:
     ("body", "status"),
     [
         ({"reason": "x", "by": "anna"}, 422),
+        ({"all": True, "workspace": "prod", "reason": "x", "by": "anna"}, 422),
         ({"all": True, "endpoint": "recommender", "reason": "x", "by": "anna"}, 422),
         ({"all": True, "reason": "", "by": "anna"}, 422),
         ({"all": True, "reason": "x", "by": "anna", "until": "2020-01-01T00:00:00Z"}, 422),
@@ -140,6 +143,9 @@ def test_freeze_and_unfreeze_as_printed(api: LocalApi) -> None:
     told = run(api, "unfreeze", "recommender", "-w", "prod", code=5).err
     assert "recommender is not frozen by itself, but everything is: `rollout unfreeze --all` lifts that." in told
     run(api, "unfreeze", "--all")
+    typo = run(api, "freeze", "recomender", "-w", "prod", "--reason", "x").out
+    assert typo.endswith("by anna: x. No endpoint of that name was seen in workspace prod yet: check it.\n")
+    run(api, "unfreeze", "Recomender", "-w", "prod")
 
 
 @pytest.mark.parametrize(
