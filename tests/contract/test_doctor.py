@@ -12,6 +12,7 @@ import yaml
 from rollout.azure.cloud import cloud_of
 from rollout.azure.examining.examiner import Wanted, examiner
 from rollout.azure.examining.facts import Cause, Unread
+from rollout.azure.examining.reaching import reach
 from rollout.clock import WallClock
 from rollout.sandbox.access import Access
 from rollout.sandbox.cloud import Cloud
@@ -232,6 +233,35 @@ def test_what_the_time_does_not_suffice_for_says_so(sandbox: LocalSandbox) -> No
     late += [endpoint.deployments, endpoint.diagnostics, endpoint.secret, endpoint.reach.status]
     assert {each.cause for each in late if isinstance(each, Unread)} == {Cause.TIME}
     assert all(isinstance(each, Unread) for each in late)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://127.0.0.1:1/score", "No connection to 127.0.0.1 comes about"),
+        ("https://stars.invalid/score", "The name stars.invalid is not known here: DNS does not resolve it."),
+    ],
+)
+def test_why_a_scoring_address_cannot_be_reached(address: str, said: str) -> None:
+    with httpx.Client(trust_env=False) as client:
+        found = reach(client, address).status
+    assert isinstance(found, Unread)
+    assert found.cause is Cause.NETWORK
+    assert found.why.startswith(said)
+
+
+def test_a_certificate_that_is_not_trusted(sandbox: LocalSandbox) -> None:
+    with httpx.Client(trust_env=False) as client:
+        found = reach(client, f"{sandbox.address}/endpoints/{NAME}/score").status
+    assert isinstance(found, Unread)
+    assert "The certificate of 127.0.0.1 is not trusted here" in found.why
+
+
+def test_a_log_workspace_elsewhere_is_found_by_the_setting(sandbox: LocalSandbox, look: Look) -> None:
+    denied = frozenset({"microsoft.operationalinsights/workspaces/read"})
+    sandbox.call(lambda cloud: setattr(cloud, "access", Access(denied=denied)))
+    found = look(NAME, code=0)
+    assert found["log workspace"]["sentence"].startswith("7a1c0000-0000-4000-8000-000000000005 answers: ")
 
 
 def test_without_a_token_there_is_one_finding(sandbox: LocalSandbox, look: Look) -> None:

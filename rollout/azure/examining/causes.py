@@ -61,6 +61,9 @@ def attempt(doing: str, ask: Callable[[], T]) -> Seen[T]:
     try:
         return ask()
     except RolloutError as error:
-        return Unread(cause=cause_of_error(error), why=error.message)
+        # what to do about it is said by whoever judges it: only Azure's own words are kept
+        behind = error.__cause__
+        why = cannot(behind, doing=doing) if isinstance(behind, AzureError) else error.message
+        return Unread(cause=cause_of_error(error), why=why)
     except (AzureError, *_NOT_THE_SHAPE) as error:
         return Unread(cause=cause_of_error(error), why=cannot(error, doing=doing))

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rollout.azure.arm import WorkspaceResources
@@ -23,6 +24,7 @@ from rollout.azure.examining.facts import (
     Assignment,
     Cause,
     EndpointFacts,
+    LogWorkspace,
     Machines,
     Reach,
     Sampled,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 MOST_ENDPOINTS = 100
 AT_ONCE = 4
 HOURS, DAYS = 24, 7  # of the traffic log, and of the activity log
+MOST_ELSEWHERE = 10  # log workspaces outside the subscription
 MAX_BATCH = 50  # endpoints of one metrics call
 PREDICTION = timedelta(seconds=30)
 
@@ -171,7 +174,21 @@ class Examiner:
                 )
             ),
         )
+        facts = replace(facts, log_workspaces=self._more_log_workspaces(facts))
         return self._monitored(facts, managed) if managed else facts
+
+    def _more_log_workspaces(self, facts: WorkspaceFacts) -> Seen[tuple[LogWorkspace, ...]]:
+        """Those of the subscription, and those elsewhere that diagnostic settings send to."""
+        listed = facts.log_workspaces
+        known = () if isinstance(listed, Unread) else listed
+        ids = {each.id.casefold() for each in known}
+        named = {place.casefold(): place for place in _sent_to(facts) if place.casefold() not in ids}
+        found = [
+            self._in_time(partial(traffic_log.log_workspace, self._manager, place))
+            for place in list(named.values())[:MOST_ELSEWHERE]
+        ]
+        more = tuple(each for each in found if not isinstance(each, Unread))
+        return listed if isinstance(listed, Unread) and not more else (*known, *more)
 
     def _monitored(self, facts: WorkspaceFacts, managed: Sequence[str]) -> WorkspaceFacts:
         now = int(facts.looked_at.timestamp()) // 60
@@ -347,6 +364,14 @@ def _managed(facts: WorkspaceFacts) -> list[str]:
         return []
     every = [each.state for each in facts.endpoints.values()]
     return [state.resource_id for state in every if state.kind is EndpointKind.MANAGED]
+
+
+def _sent_to(facts: WorkspaceFacts) -> list[str]:
+    """ARM ids of the log workspaces that the endpoints' diagnostic settings name."""
+    if isinstance(facts.endpoints, Unread):
+        return []
+    settings = [each.diagnostics for each in facts.endpoints.values() if not isinstance(each.diagnostics, Unread)]
+    return [setting.workspace_id for some in settings for setting in some if setting.workspace_id]
 
 
 def _log_workspace(facts: WorkspaceFacts) -> str | None:
