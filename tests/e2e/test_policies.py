@@ -5,6 +5,7 @@ than that shows within a bake, the doubt that it describes comes true, and it go
 """
 
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,15 @@ FILES = {
     "kubernetes.yaml",
     "low-traffic.yaml",
     "own-checks.yaml",
+    "region-waves.yaml",
     "two-lines.yaml",
 }
 #: Slower than other stories, for the sake of the load: what the machine cannot carry is an incident of both deployments, and
 #: the rollout waits until it is over. So many requests a second are 240 a minute, and for what asks for more of them, 285.
 SPEED, RPS, MORE_RPS = 20.0, 80.0, 95.0
 LONG = 13 * 60  # real seconds
+#: For what takes hours.
+FAST = 60.0
 
 
 def text_for(stage: Stage, file: str) -> str:
@@ -146,3 +150,30 @@ def test_own_checks(stage: Stage) -> None:
         measure for source in shown for cell in source["candidate"].values() if cell for measure in cell["histograms"]
     ]
     assert {"custom:empty_answers", "custom:slow_downloads"} == set(counted)
+
+
+@pytest.mark.slow
+@side_by_side(rps=12, own_speed=FAST)
+def test_region_waves(stage: Stage) -> None:
+    """Three regions as three endpoints; with little time between, and few requests for each."""
+    names = ("recommender-weu", "recommender-neu", "recommender-eus")
+    regions = [Stage(scene=stage.scene, endpoint=name, rps=12, home=stage.home) for name in names]
+    try:
+        for region in regions:
+            region.serve(warm=100)
+        text = (POLICIES / "region-waves.yaml").read_text(encoding="utf-8")
+        assert "between: 2h " in text
+        text = text.replace("between: 2h ", "between: 10m ").replace("keep_stable: 24h", "keep_stable: 1h")
+        regions[0].start_text(text + "min_requests: 5\nchecks: {latency_p95: off}\n")
+        end = regions[0].ending(within=LONG)
+    finally:
+        for region in regions:
+            region.leave()
+    assert end.code == 0, end.printed
+    views = [region.view() for region in regions]
+    assert {view["phase"] for view in views} <= {"guarding", "succeeded"}, end.printed
+    assert [stage.alex.traffic(region.endpoint) for region in regions] == [{"green": 100}] * 3
+    assert "Wave 2 of 2 begins: recommender-neu, recommender-eus." in end.printed
+    began = [datetime.fromisoformat(view["created_at"]) for view in views]
+    assert began[1] == began[2]
+    assert began[1] - began[0] >= timedelta(minutes=3 * 10 + 10)
