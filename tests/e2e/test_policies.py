@@ -176,4 +176,4 @@ def test_region_waves(stage: Stage) -> None:
     assert "Wave 2 of 2 begins: recommender-neu, recommender-eus." in end.printed
     began = [datetime.fromisoformat(view["created_at"]) for view in views]
     assert began[1] == began[2]
-    assert began[1] - began[0] >= timedelta(minutes=3 * 10 + 10)
+    assert began[1] - began[0] >= timedelta(minutes=2 * 10 + 10)
