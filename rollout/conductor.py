@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from rollout.errors import ConflictError, RefusedError, RolloutError
-from rollout.lifecycle.releases import Asked, Decision, Facts, Member, Release, Seen, steer
+from rollout.lifecycle.releases import Asked, Decision, Facts, Member, Release, Seen, is_busy, steer
 from rollout.lifecycle.releases.release import Told
 from rollout.policy import Policy
 from rollout.ports import Clock, ReleasingStore
@@ -43,7 +43,7 @@ class Conductor:
         facts = self._facts(release)
         for member in release.in_wave(0):
             other = facts.seen[member.rollout_id].other
-            if other is not None and not other.ended:
+            if other is not None and is_busy(other):
                 raise ConflictError(
                     f"Endpoint {member.ref} already has an active rollout ({other.id}, {other.phase}):"
                     " wait until it ends, or abort it."
@@ -58,8 +58,8 @@ class Conductor:
         for kept in self.store.releases(active_only=True, limit=1000):
             try:
                 self._steer(kept.release, kept.version)
-            except ConflictError:
-                continue  # somebody was faster: the next look sees what they did
+            except ConflictError as error:  # somebody was faster: the next look sees what they did
+                self.log.info("A release changed under way.", release=kept.release.name, reason=error.message)
             except RolloutError as error:
                 self.log.warning("A release was not looked at.", release=kept.release.name, reason=error.message)
 

@@ -149,6 +149,8 @@ class PolicyFile(Common):
         yield from super()._broken_waves(waves)
         if self.name is None:
             yield ("name",), "a policy with waves has no endpoint to be called after: write `name: …`"
+        if isinstance(self.candidate, WrittenCandidate):
+            yield from _broken_for_waves(self.candidate, waves)
 
     @field_validator("steps")
     @classmethod
@@ -249,6 +251,21 @@ class PolicyFile(Common):
         if self.probes is None or "probes" in self.expert.evidence:
             return self.expert
         return self.expert.model_copy(update={"evidence": (*self.expert.evidence, "probes")})
+
+
+def _broken_for_waves(candidate: WrittenCandidate, waves: Waves) -> Iterator[tuple[Path, str]]:
+    """A deployment's file that is for every endpoint is about none, and no endpoint has a candidate of its own then."""
+    for target in waves.targets():
+        try:
+            candidate.manifest(endpoint=target.endpoint_name)
+        except ValidationError as error:
+            yield ("candidate",), f"{error.errors()[0]['msg']}, or take `endpoint_name` out of that file"
+            break
+    for at, wave in enumerate(waves.order):
+        for index, target in enumerate(wave):
+            if target.candidate is not None:
+                message = "the candidate of every endpoint is created from the policy's file: take this line out"
+                yield ("waves", "order", at, index, "candidate"), message
 
 
 def _lost_approvals(steps: Sequence[WrittenStep]) -> list[tuple[Path, str]]:

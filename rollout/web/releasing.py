@@ -2,7 +2,7 @@
 
 A release: `name id policy description phase ended outcome sentence` (outcome: promoted, stopped, needs_person or null) ·
 `wave waves` (from 1) · `next_wave_at` (or null) · `between_minutes on_regression` · `members [{wave endpoint workspace
-rollout_id state phase sentence stable candidate traffic needs_person}]` (state: ahead, running, promoted, lost; what its
+rollout_id state phase sentence stable candidate traffic needs_person}]` (state: ahead, running, promoted, lost, undone; what its
 rollout says is null while it has none) · `events` (oldest first) · `started_by created_at phase_since` · `clock`.
 """
 
@@ -121,7 +121,7 @@ class Releasing:
         if not member.started:
             return None
         try:
-            return self._store.load(member.rollout_id)
+            return self._store.load(member.undo_id if member.undone else member.rollout_id)
         except RefusedError:  # forgotten by now
             return None
 
@@ -132,7 +132,7 @@ class Releasing:
             "wave": member.wave + 1,
             "endpoint": member.ref.name,
             "workspace": member.ref.workspace,
-            "rollout_id": member.rollout_id,
+            "rollout_id": member.undo_id if member.undone else member.rollout_id,
             "state": _state(member),
             "phase": rollout.phase.value if rollout else None,
             "sentence": rollout.sentence if rollout else None,
@@ -146,6 +146,8 @@ class Releasing:
 def _state(member: Member) -> str:
     if not member.started:
         return "ahead"
+    if member.undone is not None:
+        return "undone" if member.undone is Phase.ROLLED_BACK else "promoted" if member.undone.ended else "running"
     return "promoted" if member.promoted else "lost" if member.lost else "running"
 
 

@@ -185,6 +185,7 @@ class Service:
     def start_release(self, policy: Policy, *, by: str, key: str | None = None) -> Release:
         """Begin a release over the endpoints of the policy's waves. Raises ConflictError and PolicyError."""
         _refuse_far_folders(policy.manifest)
+        _refuse_far_folders(policy.manifest)
         targets = policy.waves.targets() if policy.waves else ()
         refs = [self.ref_of(policy_of(policy, target)) for target in targets]
         return self.releasing.start(policy, refs, by=by, key=key)

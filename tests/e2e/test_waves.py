@@ -1,4 +1,4 @@
-"""One policy over three endpoints in two waves: what is promoted stays, and one that gets worse takes the others back."""
+"""One policy over three endpoints in two waves: one that gets worse takes the others back, and undoes what was promoted."""
 
 from datetime import datetime, timedelta
 
@@ -48,11 +48,13 @@ def test_waves(stage: Stage) -> None:
     third.inject("errors", deployment="green", share=1.0)
     end = stage.ending()
     assert end.code == 2, end.printed
-    assert "Stopped: 1 of 3 endpoints has the new deployment; " in end.printed
+    assert "Stopped: 0 of 3 endpoints have the new deployment; " in end.printed
     assert (third.view()["phase"], stage.alex.traffic(third.endpoint)) == ("rolled_back", {"blue": 100})
     assert (second.view()["phase"], stage.alex.traffic(second.endpoint)) == ("aborted", {"blue": 100})
     assert f"aborted by release {stage.endpoint}: " in second.view()["sentence"]
-    assert stage.alex.traffic(stage.endpoint) == {"green": 100}
+    undone = stage.view()
+    assert (undone["phase"], stage.alex.traffic(stage.endpoint)) == ("rolled_back", {"blue": 100})
+    assert f"undone by release {stage.endpoint}: {third.endpoint} got worse" in undone["sentence"]
     told = third.alert("release_stopping")
     assert told["severity"] == "action"
     assert f"Stopped at wave 2 of 2, because {third.endpoint} got worse: Rolling back to blue 100 %" in told["sentence"]

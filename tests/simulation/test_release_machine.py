@@ -25,6 +25,7 @@ from rollout.lifecycle.releases import (
     Release,
     ReleasePhase,
     Seen,
+    is_busy,
     new_release,
     steer,
 )
@@ -72,6 +73,7 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.others: dict[str, Rollout] = {}
         self.promoted_at: dict[str, datetime] = {}
         self.began: set[str] = set()
+        self.ever_bad = False
         self.bad: set[str] = set()  # since when the release was not resumed
         self.pending: list[Command] = []
         self.answers: dict[str, CommandResult] = {}
@@ -95,6 +97,9 @@ class ReleaseMachine(RuleBasedStateMachine):
         if version != self.saved:
             return
         for start in decision.starts:
+            if start.rollout.undo is not None:
+                self._undo(start.rollout)
+                continue
             self._check_start(start.rollout)
             self.rollouts[start.rollout.id] = start.rollout
             self.others.pop(start.rollout.id, None)  # it is the newest now
@@ -106,11 +111,22 @@ class ReleaseMachine(RuleBasedStateMachine):
         assert self.release == decision.release
         self.saved += 1
 
+    def _undo(self, rollout: Rollout) -> None:
+        """Only what is worse than a person's wish takes promotions back, each once, and only where nobody else is at work."""
+        name = rollout.id.removesuffix("-undo")
+        assert self.rollouts[name].phase is Phase.SUCCEEDED
+        assert name not in self.others
+        assert self.ever_bad
+        assert not self.rollouts[name].past_fail, "a person went on past its fail"
+        assert self.release.policy.waves is not None
+        assert self.release.policy.waves.on_regression == "rollback"
+        self.others[name] = rollout
+
     def _check_start(self, rollout: Rollout) -> None:
         assert rollout.id not in self.began, "started twice"
         assert not self.bad, "started although something got worse, or was lost"
         other = self.others.get(rollout.id)
-        assert other is None or other.ended, "the endpoint is busy"
+        assert other is None or not is_busy(other), "the endpoint is busy"
         self.began.add(rollout.id)
         assert rollout.part_of is not None
         for member in self.release.members:
@@ -172,7 +188,9 @@ class ReleaseMachine(RuleBasedStateMachine):
         """So that later waves are reached."""
         for rollout in [*self.rollouts.values()][hurry:]:
             if not rollout.ended and rollout.phase is not Phase.ROLLING_BACK:
-                self.put(replace(rollout, phase=phase, stable="blue", candidate="green", fail_stands=False))
+                past_fail = rollout.past_fail + rollout.fail_stands
+                done = {"stable": "blue", "candidate": "green", "fail_stands": False, "past_fail": past_fail}
+                self.put(replace(rollout, phase=phase, **done))
 
     def put(self, rollout: Rollout) -> None:
         self.rollouts[rollout.id] = rollout
@@ -180,6 +198,7 @@ class ReleaseMachine(RuleBasedStateMachine):
             self.promoted_at.setdefault(rollout.id, self.now)
         if rollout.phase in LOST or rollout.fail_stands:
             self.bad.add(rollout.id)
+            self.ever_bad = True
         elif rollout.id in self.bad and rollout.id not in {name for name, one in self.others.items() if one}:
             self.bad.discard(rollout.id)  # a person went on past the fail
 
@@ -230,11 +249,18 @@ class ReleaseMachine(RuleBasedStateMachine):
             return
         one = next(iter(self.rollouts.values()))
         sentence = "Step 1 of 2 began: blue 95 % + green 5 %."
-        ended = data.draw(st.booleans(), label="ended")
-        phase = Phase.ROLLED_BACK if ended else Phase.PROGRESSING
+        if member.undone is not None and not self.others[member.rollout_id].ended:
+            return
+        phase = data.draw(st.sampled_from([Phase.ROLLED_BACK, Phase.PROGRESSING, Phase.GUARDING]), label="phase")
         self.others[member.rollout_id] = replace(one, id="other", phase=phase, sentence=sentence)
         if member.started:
             self.bad.add(member.rollout_id)
+
+    @rule(phase=st.sampled_from([Phase.PREPARING, Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.ABORTED]))
+    def undos_go_on(self, phase: Phase) -> None:
+        for name, one in self.others.items():
+            if one.undo is not None and not one.ended:
+                self.others[name] = replace(one, phase=phase)
 
     @rule()
     def the_store_forgets(self) -> None:

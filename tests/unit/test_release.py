@@ -71,7 +71,8 @@ class Story:
         self.severities += [told.event.severity for told in decision.told]
         self.release = decision.release
         self.commands += decision.commands
-        self.rollouts |= {start.rollout.ref.name: start.rollout for start in decision.starts}
+        for start in decision.starts:
+            (self.others if start.rollout.undo else self.rollouts)[start.rollout.ref.name] = start.rollout
         return decision
 
     def _of(self, member: Member) -> Rollout | None:
@@ -198,7 +199,7 @@ def test_rollback_takes_the_others_back() -> None:
     story.put("rec-eus", Phase.ROLLED_BACK, "Rolled back.", ending=Phase.ROLLED_BACK)
     story.look()
     assert story.given() == [("rec-neu", "abort")]
-    assert "Others that run go back too." in story.release.sentence
+    assert "Others that run and those that are done go back too." in story.release.sentence
     story.look()
     assert story.given() == []
     assert "so it cannot go on: rec-eus got worse." in story.ask("resume").answer
@@ -232,7 +233,9 @@ def test_a_fail_that_is_left_to_a_person_stops_the_others_until_it_is_decided() 
     story.put("rec-neu", Phase.PAUSED, "Paused.", paused_because="person")
     refused = story.ask("resume")
     assert refused.accepted is False
-    assert refused.answer.startswith("rec-eus has failed: say first what becomes of it with `rollout resume rec-eus")
+    assert refused.answer.startswith(
+        "Endpoint rec-eus has failed: say first what becomes of it with `rollout resume rec-eus"
+    )
     story.put("rec-eus", Phase.PROGRESSING, fail_stands=False)
     resumed = story.ask("resume", "it was a false alarm")
     assert resumed.answer == "Resumed by ana: it was a false alarm. Wave 2 of 2 goes on."
@@ -373,3 +376,61 @@ def test_what_stops_leaves_guarded_endpoints_alone() -> None:
     story.put("rec-eus", Phase.ABORTED)
     story.look()
     assert (story.release.phase, story.given()) == (ReleasePhase.STOPPED, [])
+
+
+def test_a_rollback_undoes_what_was_finished() -> None:
+    story = second_wave(waved("rollback"))
+    story.put("rec-eus", Phase.ROLLING_BACK, "Rolling back to blue 100 %: errors.", ending=Phase.ROLLED_BACK)
+    story.look()
+    assert "Others that run and those that are done go back too." in story.release.sentence
+    undo = story.others["rec-weu"]
+    assert (undo.id, undo.created_by, undo.phase) == ("l1-1-undo", "release recommender", Phase.PENDING)
+    assert undo.undo is not None
+    story.put("rec-eus", Phase.ROLLED_BACK)
+    story.put("rec-neu", Phase.ABORTED)
+    assert not story.look().starts
+    assert story.release.phase is ReleasePhase.STOPPING
+    story.others["rec-weu"] = replace(undo, phase=Phase.ROLLED_BACK)
+    story.look()
+    assert story.release.sentence == "Stopped: 0 of 3 endpoints have the new deployment; rec-eus got worse."
+
+
+def test_an_undo_that_cannot_be_leaves_the_new_deployment() -> None:
+    story = second_wave(waved("rollback"))
+    story.put("rec-eus", Phase.ROLLED_BACK, "Rolled back.", ending=Phase.ROLLED_BACK)
+    story.put("rec-neu", Phase.ROLLED_BACK, "Rolled back.", ending=Phase.ROLLED_BACK)
+    story.look()
+    story.others["rec-weu"] = replace(story.others["rec-weu"], phase=Phase.ABORTED)
+    story.look()
+    assert story.release.sentence == "Stopped: 1 of 3 endpoints has the new deployment; rec-neu got worse."
+
+
+def test_an_endpoint_that_people_have_taken_over_is_not_undone() -> None:
+    story = second_wave(waved("rollback"))
+    story.put("rec-eus", Phase.ROLLED_BACK, "Rolled back.", ending=Phase.ROLLED_BACK)
+    story.others["rec-weu"] = replace(story.rollouts["rec-weu"], id="r9", phase=Phase.PROGRESSING)
+    assert not story.look().starts
+
+
+def test_what_a_person_took_past_a_fail_is_not_undone() -> None:
+    story = second_wave(waved("rollback"))
+    story.put("rec-eus", Phase.PAUSED, "Paused: the candidate failed.", paused_because="regression", fail_stands=True)
+    story.look()
+    assert set(story.others) == {"rec-weu"}
+    story.put("rec-eus", Phase.SUCCEEDED, fail_stands=False, past_fail=1)
+    assert not story.look().starts
+
+
+def test_an_abort_by_a_person_undoes_nothing() -> None:
+    story = second_wave(waved("rollback"))
+    assert not story.ask("abort", "bad model").starts
+
+
+def test_a_guarding_rollout_gives_way() -> None:
+    story = Story()
+    story.look()
+    story.others["rec-neu"] = replace(story.rollouts["rec-weu"], id="r9", phase=Phase.GUARDING)
+    story.promote("rec-weu")
+    story.look()
+    story.look(minutes=120)
+    assert "rec-neu" in story.rollouts

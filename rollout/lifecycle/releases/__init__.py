@@ -14,6 +14,7 @@ from rollout.lifecycle.releases.release import (
     Release,
     ReleasePhase,
     Seen,
+    is_busy,
     new_release,
 )
 from rollout.lifecycle.releases.steer import steer
@@ -27,6 +28,7 @@ __all__ = [
     "Release",
     "ReleasePhase",
     "Seen",
+    "is_busy",
     "new_release",
     "steer",
 ]

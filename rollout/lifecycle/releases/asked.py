@@ -76,7 +76,7 @@ def _cannot_go_on(tale: Tale) -> str | None:
             )
         if rollout is not None and rollout.fail_stands and not rollout.ended:
             return (
-                f"{member.ref} has failed: say first what becomes of it with `rollout resume {member.ref} --reason …` or "
+                f"Endpoint {member.ref} has failed: say first what becomes of it with `rollout resume {member.ref} --reason …` or "
                 f"`rollout abort {member.ref} --reason …`."
             )
     return None

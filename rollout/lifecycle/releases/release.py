@@ -76,6 +76,7 @@ class Member:
     phase: Phase | None = None
     order: Order | None = None  # the last one
     orders: int = 0  # how many there were
+    undone: Phase | None = None  # where the undo of its promotion was last seen
 
     @property
     def started(self) -> bool:
@@ -83,9 +84,14 @@ class Member:
         return self.phase is not None
 
     @property
+    def undo_id(self) -> str:
+        """The id of the rollout that takes its promotion back, if it comes to that."""
+        return f"{self.rollout_id}-undo"
+
+    @property
     def promoted(self) -> bool:
         """Its candidate has all traffic."""
-        return self.phase in PROMOTED
+        return self.phase in PROMOTED and self.undone not in {Phase.ROLLING_BACK, Phase.ROLLED_BACK}
 
     @property
     def lost(self) -> bool:
@@ -95,7 +101,7 @@ class Member:
     @property
     def running(self) -> bool:
         """Its rollout may still become either."""
-        return self.started and not self.promoted and not self.lost
+        return self.started and self.phase not in PROMOTED and not self.lost
 
     @property
     def guarded(self) -> bool:
@@ -105,6 +111,8 @@ class Member:
     @property
     def settled(self) -> bool:
         """It has not begun, or nothing of it is the release's to wait for: it ended, or is guarded and left so."""
+        if self.undone is not None and not self.undone.ended:
+            return False
         going_back = self.order is not None and self.order.verb is Verb.ABORT and self.order.accepted is not False
         return self.phase is None or self.phase.ended or (self.guarded and not going_back)
 
@@ -179,6 +187,12 @@ class Seen:
 
     rollout: Rollout | None = None
     other: Rollout | None = None
+
+
+def is_busy(rollout: Rollout) -> bool:
+    """Another rollout of its endpoint cannot begin now; one that only guards gives way."""
+    gives_way = rollout.ended or (rollout.phase is Phase.GUARDING and not rollout.fail_stands)
+    return bool(rollout.originals) or not gives_way
 
 
 @dataclass(frozen=True, kw_only=True)

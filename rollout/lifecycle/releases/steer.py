@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rollout.lifecycle.advance import new_rollout
+from rollout.lifecycle.again import undo_of
 from rollout.lifecycle.commands import RUNNING
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.releases.asked import Asked, carry_out
@@ -21,6 +22,7 @@ from rollout.lifecycle.releases.release import (
     Release,
     ReleasePhase,
     Wanted,
+    is_busy,
 )
 from rollout.lifecycle.releases.tale import Tale
 from rollout.lifecycle.rollout import PartOf, Rollout
@@ -47,6 +49,7 @@ def steer(release: Release, facts: Facts, now: datetime, asked: Asked | None = N
         _pass_wave(tale)
         _begin(tale)
         _give_orders(tale)
+        _take_back(tale)
         _end(tale)
     return tale.decision(accepted=True if asked else None, answer=tale.release.sentence if asked else "")
 
@@ -59,6 +62,9 @@ def _look(tale: Tale) -> None:
         rollout = tale.rollout(member)
         if rollout is not None:
             tale.set_member(member, phase=rollout.phase)
+        other = tale.facts.seen[member.rollout_id].other
+        if other is not None and other.id == member.undo_id:
+            tale.set_member(tale.member(member), undone=other.phase)
     for member in tale.release.members:
         order = member.order
         answer = tale.facts.answers.get(order.id) if order and order.accepted is None else None
@@ -88,7 +94,7 @@ def _stop_if_worse(tale: Tale) -> None:
     if not worse or release.wanted == "rollback" or (release.wanted == "stop" and wanted == "stop"):
         return
     member = worse[0]
-    others = "go back too" if wanted == "rollback" else "stand still"
+    others = "and those that are done go back too" if wanted == "rollback" else "stand still"
     tale.stop(
         wanted,
         f"{member.ref} got worse",
@@ -191,7 +197,7 @@ def _begin(tale: Tale) -> None:
         other = tale.facts.seen[member.rollout_id].other
         if member.started:
             continue
-        if other is not None and not other.ended:
+        if other is not None and is_busy(other):
             sentence = f"Endpoint {member.ref} has another rollout, and waits for its end: {other.sentence}"
             tale.tell_once(f"busy:{member.rollout_id}", "member", sentence, Severity.ACTION, about=member)
         else:
@@ -228,6 +234,24 @@ def _give_orders(tale: Tale) -> None:
         verb = _verb(wanted, rollout)
         if verb is not None and _not_given(member, verb):
             tale.order(member, verb, f"{tale.release.name}: {tale.release.why}")
+
+
+def _take_back(tale: Tale) -> None:
+    """After a regression that the policy answers with a roll back, promotions are undone, too: of endpoints that are free."""
+    release = tale.release
+    if release.wanted != "rollback" or release.by_person:
+        return
+    for member in release.members:
+        seen = tale.facts.seen[member.rollout_id]
+        if member.phase is not Phase.SUCCEEDED or member.undone or seen.rollout is None or seen.other is not None:
+            continue
+        if not is_busy(seen.rollout) and not seen.rollout.past_fail:  # else a person has decided otherwise
+            by = f"release {release.name}"
+            rollout, events = undo_of(
+                [seen.rollout], rollout_id=member.undo_id, by=by, reason=release.why, now=tale.now
+            )
+            tale.set_member(member, undone=rollout.phase)
+            tale.starts.append(NewRollout(rollout=replace(rollout, part_of=seen.rollout.part_of), events=events))
 
 
 def _verb(wanted: Wanted, rollout: Rollout) -> Verb | None:

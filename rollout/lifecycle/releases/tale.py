@@ -39,6 +39,10 @@ class Tale:
         """`wave 2 of 3`."""
         return f"wave {self.release.wave + 1} of {self.release.waves}"
 
+    def member(self, member: Member) -> Member:
+        """This member as it is now."""
+        return next(one for one in self.release.members if one.rollout_id == member.rollout_id)
+
     def rollout(self, member: Member) -> Rollout | None:
         """The member's rollout, where the store has it."""
         return self.facts.seen[member.rollout_id].rollout
