@@ -237,6 +237,12 @@ def _new_deadline(story: Story) -> None:
 
 def _resume(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
+    if rollout.alerted:
+        _past_fail(story, command, facts)
+        phase = Phase.RETREATED if rollout.retreated_at else Phase.PROGRESSING
+        told = f"Resumed by {_who(command)}. Judging goes on, with fresh evidence."
+        story.move(phase, told, severity=Severity.NOTICE, **moves.NO_HOLD)
+        return
     _require(rollout.phase is Phase.PAUSED, f"Only a paused rollout can be resumed; {_stands(rollout)}")
     foreign = rollout.foreign.split if rollout.foreign else None
     if foreign is not None:

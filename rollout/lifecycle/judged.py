@@ -48,6 +48,8 @@ def judged(story: Story, facts: Facts, before: Rollout) -> None:
     tell_alerts(story, verdict)
     if verdict.action == "fail":
         _fail(story, facts, verdict)
+    elif story.rollout.fail_stands:
+        return  # people were told of a fail: what the judge says since raises no share
     elif _place(story.rollout) != _place(before):
         return  # this tick has moved on: the verdict speaks of another split
     elif story.rollout.phase is Phase.RETREATED:
@@ -82,10 +84,10 @@ def tell_alerts(story: Story, verdict: Verdict) -> None:
 
 
 def on_regression(policy: Policy, verdict: Verdict) -> str:
-    """`rollback` or `pause`: what the checks ask for that failed the candidate; the stricter of several."""
+    """`rollback`, `pause` or `alert`: what the checks ask for that failed the candidate; the strictest of several."""
     failed = [policy.checks.named(finding.check) for finding in verdict.findings if finding.action == "fail"]
     answers = {check.on_regression or policy.when.regression for check in failed if check is not None}
-    return "rollback" if "rollback" in answers else "pause" if answers else policy.when.regression
+    return next((answer for answer in ("rollback", "pause", "alert") if answer in answers), policy.when.regression)
 
 
 def _place(rollout: Rollout) -> tuple[object, ...]:
@@ -99,10 +101,14 @@ def _baking(rollout: Rollout) -> bool:
 
 def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
     rollout = story.rollout
-    if on_regression(rollout.policy, verdict) == "pause" and not hands_on(rollout):
+    answer = on_regression(rollout.policy, verdict)
+    if answer == "alert" and rollout.phase not in {Phase.PAUSED, Phase.PROMOTING}:
+        _tell_fail(story, verdict)
+        return
+    if answer != "rollback" and not hands_on(rollout):
         _pause_on_fail(story, verdict)
         return
-    if on_regression(rollout.policy, verdict) == "rollback" and rollout.paused_because == "regression":
+    if answer == "rollback" and rollout.paused_because == "regression":
         story.set(fail_stands=False)  # a check that only pauses has asked a person; this one does not ask
     back_to_stable(story, facts, verdict.sentence, f"Rolling back to {rollout.stable} 100 %: {verdict.sentence}")
     if story.rollout.phase is Phase.PAUSED:
@@ -117,6 +123,21 @@ def _pause_on_fail(story: Story, verdict: Verdict) -> None:
         "regression",
         f"Paused on a regression, as the policy says. {verdict.sentence} {ways}",
         told=("left_alone",),
+    )
+    story.explain()
+
+
+def _tell_fail(story: Story, verdict: Verdict) -> None:
+    """Page once, and hold the share where it is until a person goes on or the evidence of another check rolls back."""
+    if story.rollout.fail_stands:
+        return
+    story.set(fail_stands=True)
+    story.move(
+        Phase.WAITING,
+        f"Act now: {verdict.sentence} As the policy says, nothing is moved: the share stays at {story.rollout.share} %, and "
+        f"judging goes on. {sentences.ways(story.rollout, resume='goes on with fresh evidence and half the error budget')}",
+        severity=Severity.PAGE,
+        **(moves.NO_HOLD | {"held_since": story.now, "held_reason": Reason.REGRESSION.value, "given": None}),
     )
     story.explain()
 

@@ -230,6 +230,8 @@ def _way_back(story: Story) -> Phase:
     rollout = story.rollout
     if rollout.phase in {Phase.PROMOTING, Phase.RETREATED} or rollout.awaits_approval:
         return rollout.phase
+    if rollout.fail_stands and rollout.retreated_at is not None:
+        return Phase.RETREATED
     return Phase.PROGRESSING
 
 

@@ -244,6 +244,11 @@ class Rollout:
         return self.policy.mode == "observe"
 
     @property
+    def alerted(self) -> bool:
+        """People were told that the candidate failed, and its share is held until they say what holds."""
+        return self.phase is Phase.WAITING and self.fail_stands and not self.awaits_approval
+
+    @property
     def first(self) -> int:
         """The step that it begins with (an index)."""
         return self.retry.step if self.retry else 0

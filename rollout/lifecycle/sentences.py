@@ -172,6 +172,8 @@ def _next(rollout: Rollout) -> str | None:
             return "Nothing to do: the rollout goes on by itself when the share may rise again."
         if rollout.awaits_approval:
             return f"Approve or reject: `rollout approve {rollout.ref.name}` or `rollout reject {rollout.ref.name}`."
+        if rollout.alerted:
+            return f"Decide how to go on: {ways(rollout, resume='goes on')}"
         return "The rollout goes on by itself when there is something to judge again."
     if rollout.phase is Phase.PAUSED:
         return f"Decide how to go on: {ways(rollout, resume='goes on')}"

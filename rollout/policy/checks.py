@@ -35,7 +35,7 @@ MAX_CUSTOM = 10  # each is a query of its own, every time that the logs are read
 
 DryRun = Annotated[StrictBool, Field(description="Report what the check sees; it decides nothing")]
 OnRegression = Annotated[
-    Literal["rollback", "pause"] | None,
+    Literal["rollback", "pause", "alert"] | None,
     Field(description="What follows where this check fails the candidate; as `when.regression` says by default"),
 ]
 

@@ -142,7 +142,9 @@ class When(Model):
     suspicion: Literal["retreat", "hold"] = Field(
         default="retreat", description="Early signs of harm: cut the share while in doubt, or only hold it"
     )
-    regression: Literal["rollback", "pause"] = Field(default="rollback", description="The candidate is worse")
+    regression: Literal["rollback", "pause", "alert"] = Field(
+        default="rollback", description="The candidate is worse; alert: page people, hold the share, and go on judging"
+    )
     doubt: Doubt = Field(
         default=Doubt.model_construct(), description="A bake ends without an answer, or with too few requests"
     )

@@ -60,7 +60,6 @@ LAST_BAKE = timedelta(minutes=30)
 LATER: Mapping[str, str] = {
     "trigger.model": "starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
-    "when.regression=alert": "an alert without an action; write pause or rollback",
 }
 
 

@@ -113,7 +113,8 @@ def _release(rollout: Rollout) -> Json | None:
 
 def outcome(rollout: Rollout) -> str | None:
     """What a script that waits for the rollout is told; None while there is nothing to tell."""
-    if rollout.phase is Phase.WAITING and rollout.next_step is not None and rollout.given is None:
+    unapproved = rollout.phase is Phase.WAITING and rollout.next_step is not None and rollout.given is None
+    if rollout.alerted or unapproved:
         return "needs_person"
     if rollout.undo is not None and rollout.phase is Phase.ROLLED_BACK:
         return "undone"

@@ -60,7 +60,7 @@ def test_a_fail_rolls_back_and_says_why() -> None:
     assert lessons_of(life.rollout) == {}
 
 
-@pytest.mark.parametrize("answer", ["pause"])
+@pytest.mark.parametrize("answer", ["pause", "alert"])
 def test_where_the_policy_asks_people_nothing_moves_and_it_does_not_end_by_itself(answer: str) -> None:
     life = guarding(when=When(regression=answer))
     life.tick(FAIL)

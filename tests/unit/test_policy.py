@@ -397,7 +397,7 @@ def test_the_schema_accepts_what_the_parser_accepts(text: str) -> None:
         "expert: {early: 'yes'}",
         "expert: {harm_budget: 2.5}",
         "checks: {latency_p95: {dry_run: 'yes'}}",
-        "checks: {error_rate: {on_regression: alert}}",
+        "checks: {error_rate: {on_regression: retreat}}",
         "checks: {answer_size: {max_change: 1}}",
         "checks: {answer_size: {on_regression: pause}}",
         "runbook: wiki",

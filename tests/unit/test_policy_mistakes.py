@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "enum far": (
         "endpoint_name: diners\nwhen: {regression: explode}\n",
-        ['p.yaml:2:20: when.regression: "explode" cannot stand here: write rollback or pause'],
+        ['p.yaml:2:20: when.regression: "explode" cannot stand here: write rollback, pause or alert'],
     ),
     "a word for a list": (
         "endpoint_name: diners\nalerts: team-ml\n",
@@ -319,8 +319,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "on regression": (
-        "endpoint_name: diners\nchecks: {error_rate: {on_regression: alert}}\n",
-        ['p.yaml:2:38: checks.error_rate.on_regression: "alert" cannot stand here: write rollback or pause'],
+        "endpoint_name: diners\nchecks: {error_rate: {on_regression: retreat}}\n",
+        ['p.yaml:2:38: checks.error_rate.on_regression: "retreat" cannot stand here: write rollback, pause or alert'],
     ),
     "harm budget": (
         "endpoint_name: diners\nexpert: {harm_budget: 0}\n",

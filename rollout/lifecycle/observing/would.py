@@ -84,6 +84,8 @@ def _fail(story: Story, facts: Facts, verdict: Verdict) -> None:
         _end(story, "halt", verdict, f"Would leave the traffic alone and page somebody: {broken} {verdict.sentence}")
     elif answer == "pause":
         _end(story, "pause", verdict, f"Would pause on a regression, as the policy says. {verdict.sentence}")
+    elif answer == "alert":
+        _end(story, "pause", verdict, f"Would page people and hold the share, as the policy says. {verdict.sentence}")
     else:
         _end(story, "roll_back", verdict, f"Would roll back to {rollout.stable} 100 %: {verdict.sentence}")
 
