@@ -1,9 +1,9 @@
 """The watch after a promotion: the candidate holds all traffic, so there is no stable beside it to compare with.
 
-The rule: nothing is called worse than stable that stable was not asked. What is left is judged in the last minutes:
-half of the requests bad two minutes in a row; the policy's `max`; errors far above the candidate's own rate before the
-promotion; and probes, which still ask both deployments by name. Latency without a `max` is told and not judged. The watch
-keeps no state: the same cells give the same verdict, and it begins anew after a crash.
+The rule: nothing is called worse than stable that stable was not asked. What is left is judged in the last minutes: half
+of the requests bad; the policy's `max`; errors far above the candidate's own rate before the promotion; and probes, which
+still ask both deployments by name. Latency without a `max` is told and not judged. The watch keeps no state: the same cells
+give the same verdict, and it begins anew after a crash.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from rollout.policy import Policy
 
 WINDOW = 10  # minutes that are looked at together
 LEAST_BLOCKS = 3  # of them with requests, before anything but the hard guard speaks
-KNOWN = 100  # requests before the promotion that make "usual" known
+KNOWN = 20  # requests before the promotion that make "usual" known, within bounds
 FACTOR, POINTS = 2.0, 0.01  # "far above": surely above twice the usual rate, a point and what the policy allows
 HALF, QUARTER, HALF_LEAST = 0.5, 0.25, 20  # the hard guard's shares, and its requests in a minute
 SEEN_BEFORE = 120  # minutes of the candidate's cells that a look needs
@@ -61,7 +61,7 @@ def watch(policy: Policy, *, series: Sequence[Series], since: int, usual: Sequen
     elif silent:
         found = _verdict(watched, "hold", Reason.NO_DATA, f"The candidate is not seen: {silent}.")
     else:
-        told = f"Watched at 100 %: {_numbers(watched)}; nothing speaks against it."
+        told = f"Watched at 100 %: {_numbers(watched, deciding_source(policy))}; nothing speaks against it."
         found = _verdict(watched, "hold", Reason.BAKE, told)
     return replace(found, threshold=1.0 / policy.expert.alpha)
 
@@ -111,17 +111,21 @@ class _Watched:
         return (self.usual.bad, self.usual.n) if self.usual else (0.0, 0.0)
 
     @property
-    def limit(self) -> float | None:
-        """The share of bad requests that is far above the usual one; None where that is not known."""
-        bad, n = self.reference
-        if n < (guards.CRASHED_PAIRS if self.paired else KNOWN):
-            return None
-        p = highest_share(bad, n)
+    def known(self) -> bool:
+        """What is usual is known."""
+        return self.reference[1] >= (guards.CRASHED_PAIRS if self.paired else KNOWN)
+
+    @property
+    def limit(self) -> float:
+        """The share of bad requests that is far above the usual one; half of them where that is not known."""
+        if not self.known:
+            return HALF
+        p = highest_share(*self.reference)
         return min(FACTOR * p + POINTS + self.check.increase, (1.0 + p) / 2.0)
 
     def half_bad(self) -> bool:
         """Half of the requests bad in the last two minutes, and not so before, or on stable."""
-        if self.check.measure is not None and self.check.increase >= QUARTER:
+        if not self._halved:
             return False
         bad, n = self.reference
         usual = n > 0.0 and not self.paired and bad >= QUARTER * n
@@ -143,7 +147,12 @@ class _Watched:
 
     def far_above(self) -> bool:
         """Surely far above what is usual, also without the worst minute."""
-        return self.limit is not None and _surely(self.blocks, self.limit)
+        return self.check.quantile is None and (self.known or self._halved) and _surely(self.blocks, self.limit)
+
+    @property
+    def _halved(self) -> bool:
+        """Half of the requests bad is beyond what the check allows."""
+        return self.check.measure is None or self.check.increase < QUARTER
 
     def accusation(self, reason: Reason) -> str:
         """What speaks against the candidate, with what it is held against."""
@@ -156,6 +165,8 @@ class _Watched:
             told = sentences.percent(most) if self.check.quantile is None else f"{sentences.number(most)} ms"
             return f"{self.numbers()} in the last {WINDOW} min, above the maximum of {told}"
         bad, n = self.reference
+        if not self.known:
+            return f"more than half of its requests were bad, {self.numbers()} in the last {WINDOW} min"
         where = "on stable" if self.paired else "before the promotion"
         return f"{self.numbers()} in the last {WINDOW} min, {sentences.percent(bad / n)} {where}"
 
@@ -187,9 +198,8 @@ class _Watched:
     @property
     def judged(self) -> bool:
         """Something of it can fail the candidate."""
-        return not self.check.dry_run and (
-            self.check.maximum is not None or (self.check.quantile is None and self.limit is not None)
-        )
+        errors = self.check.quantile is None and (self.known or self._halved)
+        return not self.check.dry_run and (self.check.maximum is not None or errors)
 
     def finding(self, action: Action) -> Finding:
         """As a value; the baseline is stable's where it is asked, else nothing."""
@@ -312,8 +322,9 @@ def _total(blocks: Sequence[Counts]) -> Counts:
     return total
 
 
-def _numbers(watched: Sequence[_Watched]) -> str:
-    told = [one.numbers() for one in watched if one.rate().n and (one.check.name != "client_errors" or one.rate().bad)]
+def _numbers(watched: Sequence[_Watched], source: Source) -> str:
+    mine = [one for one in watched if one.source == source and one.rate().n]
+    told = [one.numbers() for one in mine if one.check.name != "client_errors" or one.rate().bad]
     return ", ".join(told) or "no request yet"
 
 

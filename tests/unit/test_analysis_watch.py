@@ -73,10 +73,19 @@ def test_one_bad_minute_does_not_fail_it() -> None:
 
 def test_what_is_usual_must_be_known() -> None:
     bad = minutes(*[cell(80, bad=20)] * 10)
-    unknown = Usual(source="logs", check="error_rate", bad=0, n=KNOWN - 1)
-    assert watched(bad, usual=(unknown,)).action == "hold"
-    assert watched(bad, usual=(replace(unknown, n=KNOWN),)).action == "fail"
-    assert "errors" in watched(bad, usual=()).notes[0]
+    few = Usual(source="logs", check="error_rate", bad=0, n=KNOWN - 1)
+    assert watched(bad, usual=(few,)).action == "hold"
+    assert watched(bad, usual=(replace(few, n=100),)).action == "fail"
+
+
+def test_more_than_half_bad_fails_also_where_nothing_else_is_known_and_requests_are_few() -> None:
+    bad = minutes(*[cell(2, bad=15)] * 5)
+    found = watched(bad, usual=())
+    assert (found.action, found.reason) == ("fail", Reason.REGRESSION)
+    assert found.sentence == (
+        "The candidate failed: more than half of its requests were bad, errors 88 % (75 of 85) in the last 10 min."
+    )
+    assert watched(minutes(*[cell(9, bad=8)] * 5), usual=()).action == "hold"
 
 
 def test_the_policys_maximum_needs_nothing_to_compare_with() -> None:
