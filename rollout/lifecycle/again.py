@@ -69,12 +69,22 @@ def retry_of(
     return _new(last, rollout_id=rollout_id, by=by, now=now, sentence=sentence, retry=retry)
 
 
-def superseded(guarding: Rollout, by: Rollout) -> tuple[Rollout, Event]:
-    """A rollout that only guarded ends because another one of its endpoint was asked for; what it owes stays."""
+def superseded(active: Rollout, by: Rollout) -> tuple[Rollout, tuple[Event, ...]] | None:
+    """The active rollout of an endpoint after another one was asked for; None where it is in the way.
+
+    One that only guards ends, unless a fail stands or it has something to put back. An undo takes over what there is to
+    put back (`by` was made by `undo_of`), so that nothing stands in its way once the candidate was promoted.
+    """
+    if by.undo is not None and active.phase in {Phase.GUARDING, Phase.SUCCEEDED}:
+        active = replace(active, originals=(), retire=None)
+    elif active.phase is not Phase.GUARDING or active.fail_stands or active.originals:
+        return None
+    if active.phase is Phase.SUCCEEDED:
+        return active, ()
     what = "undid the promotion" if by.undo else "asked for another rollout"
-    sentence = f"Guarding has ended: {by.created_by} {what} of {guarding.ref.name}."
-    ended = replace(guarding, phase=Phase.SUCCEEDED, phase_since=by.created_at, sentence=sentence, told=())
-    return ended, Event(at=by.created_at, kind=Phase.SUCCEEDED.value, sentence=sentence)
+    sentence = f"Guarding has ended: {by.created_by} {what} of {active.ref.name}."
+    ended = replace(active, phase=Phase.SUCCEEDED, phase_since=by.created_at, sentence=sentence, told=())
+    return ended, (Event(at=by.created_at, kind=Phase.SUCCEEDED.value, sentence=sentence),)
 
 
 def _moved(rollout: Rollout) -> bool:
@@ -110,5 +120,7 @@ def _new(
         undo=undo,
         retry=retry,
         approved=last.approved if undo else (),
+        originals=last.originals if undo else (),
+        errands=last.errands if undo else (),
     )
     return rollout, (Event(at=now, kind=Phase.PENDING.value, sentence=sentence),)

@@ -239,6 +239,11 @@ class Rollout:
         return self.ended and (bool(self.originals) or self.retire is not None)
 
     @property
+    def promoted(self) -> bool:
+        """It has ended with the candidate on the traffic: promoted, or an undo that could not be done."""
+        return self.phase is Phase.SUCCEEDED or (self.undo is not None and self.phase is Phase.ABORTED)
+
+    @property
     def observes(self) -> bool:
         """It judges what people do, and never writes."""
         return self.policy.mode == "observe"

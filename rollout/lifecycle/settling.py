@@ -12,7 +12,6 @@ from datetime import timedelta
 from rollout.lifecycle.autoscaling import limits_of
 from rollout.lifecycle.errands import intent_for, said_no
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Original, Rollout
 from rollout.lifecycle.story import Story
 from rollout.world import (
@@ -79,7 +78,7 @@ def _autoscale_back(story: Story, facts: Facts, original: Original) -> bool:
     """Whether the setting is still to be put back."""
     rollout, name = story.rollout, original.deployment
     found = (facts.autoscale or {}).get(name.casefold())
-    wanted = original.promoted if rollout.phase is Phase.SUCCEEDED else original.autoscale
+    wanted = original.promoted if rollout.promoted else original.autoscale
     if limits_of(found) == limits_of(wanted):
         sent = _setting(name, wanted, found or original.ours)
         _done(story, sent, f"The autoscale setting of {name} is as the rollout leaves it.")
@@ -103,7 +102,7 @@ def _setting(name: str, wanted: Autoscale | None, found: Autoscale | None) -> Se
 def _instances_back(story: Story, snapshot: Snapshot, original: Original) -> bool:
     """Whether the deployment is still to be made as small as it was."""
     rollout, name, wanted = story.rollout, original.deployment, original.instances
-    if wanted is None or rollout.phase is Phase.SUCCEEDED:
+    if wanted is None or rollout.promoted:
         return False
     found = snapshot.deployment(name)
     if found is None:

@@ -158,9 +158,9 @@ def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Ev
     active = select(_T.id, _T.phase, _T.doc).where(_T.active, _of(rollout.ref))
     found = connection.execute(active).one_or_none()
     if found and not _superseded(connection, found.doc, found.id, rollout):
+        what = "`rollout promote` ends it" if found.phase == Phase.GUARDING else "abort it"
         raise ConflictError(
-            f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}):"
-            " wait until it ends, or abort it."
+            f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}): wait until it ends, or {what}."
         )
     connection.execute(insert(tables.rollouts), _new_row(rollout))
     _write_events(connection, rollout.id, events)
@@ -193,14 +193,11 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
 
 
 def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> bool:
-    """End a rollout that only guards: whoever ticks it just now loses its lease, and so decides nothing."""
-    before = codec.load_rollout(doc, name=rollout_id)
-    unanswered = before.fail_stands and by.undo is None
-    if before.phase is not Phase.GUARDING or unanswered:
+    """End a rollout that is not in the way: whoever ticks it just now loses its lease, and so decides nothing."""
+    found = superseded(codec.load_rollout(doc, name=rollout_id), by)
+    if found is None:
         return False
-    ended, event = superseded(before, by)
-    if ended.owes:
-        return False
+    ended, events = found
     values = {
         "doc": codec.dump_rollout(ended),
         "phase": str(ended.phase),
@@ -209,7 +206,7 @@ def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) 
         **_FREE,
     }
     connection.execute(update(tables.rollouts).where(_T.id == rollout_id).values(**values))
-    _write_events(connection, rollout_id, [event])
+    _write_events(connection, rollout_id, events)
     answer_the_rest(connection, rollout_id, phase=ended.phase)
     learn(connection, ended)
     return True

@@ -187,10 +187,6 @@ class Life:
         if _judged_split(self.rollout) != _judged_split(decision.rollout):
             facts = replace(facts, verdict=None)  # it spoke of another split
         self._take(self.rollout, decision)
-        for errand in decision.errands:
-            self.rollout = errand_answered(
-                self.rollout, errand, outcome="accepted", now=self.now, operation=f"an operation: {errand.kind}"
-            )
         if decision.write is not None:
             self._answer(decision.write, answer)
         for errand in decision.errands:

@@ -11,6 +11,7 @@ import pytest
 from rollout.errors import ConflictError
 from rollout.lifecycle import Phase, Rollout, eta
 from rollout.lifecycle.again import retry_of, superseded, undo_of
+from rollout.lifecycle.rollout import Original
 from rollout.web.views import outcome, rollout_view
 from rollout.world import Scale, Unreadable
 from tests.support.lives import Life, at, at_step, deployment, guarding, observing, policy, started, verdict
@@ -134,7 +135,7 @@ def test_one_that_cannot_be_scaled_up_is_told_with_azures_words() -> None:
     assert life.deployments is not None
     life.deployments["blue"] = deployment("blue", instances=1)
     life.tick()
-    life.facts["operations"] = {"an operation: scale": "Not enough quota."}
+    life.facts["operations"] = {"scale:blue": "Not enough quota."}
     life.tick()
     assert life.phase is P.ABORTED
     assert (
@@ -191,10 +192,31 @@ def test_it_is_not_undone_twice() -> None:
 
 def test_guarding_ends_with_what_comes_after_it() -> None:
     life = guarding()
-    ended, event = superseded(life.rollout, undone(life).rollout)
+    ended, (event,) = told(superseded(life.rollout, undone(life).rollout))
     assert (ended.phase, event.kind) == (P.SUCCEEDED, "succeeded")
     assert event.sentence == "Guarding has ended: ana undid the promotion of restaurant-recommender."
-    assert "asked for another rollout" in superseded(life.rollout, Life().rollout)[1].sentence
+    _, (other,) = told(superseded(life.rollout, Life().rollout))
+    assert "asked for another rollout" in other.sentence
+    assert superseded(started().rollout, Life().rollout) is None
+    assert superseded(replace(life.rollout, fail_stands=True), Life().rollout) is None
+
+
+def told(found: Any) -> Any:
+    assert found is not None
+    return found
+
+
+def test_an_undo_takes_over_what_there_is_to_put_back() -> None:
+    life = guarding()
+    owed = (Original(deployment="green", instances=1),)
+    life.rollout = replace(life.rollout, originals=owed)
+    assert superseded(life.rollout, Life().rollout) is None
+    undo = undone(life).rollout
+    ended, _ = told(superseded(life.rollout, undo))
+    assert (undo.originals, ended.originals, ended.owes) == (owed, (), False)
+    settling = replace(ended, originals=owed, retire="delete")
+    left, events = told(superseded(settling, undo))
+    assert (left.owes, left.sentence, events) == (False, ended.sentence, ())
 
 
 # --- retry
