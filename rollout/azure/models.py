@@ -25,7 +25,7 @@ MOST_VERSIONS = 200
 REGISTRY_VERSION = "2021-10-01-dataplanepreview"
 #: 404s that are not about the model but about what it lives in.
 _NO_PLACE = re.compile(r"subscription|resource ?group|workspaces?\b|workspaceNotFound", re.IGNORECASE)
-_WORKSPACE = "Give this identity the role of deploy/role.json (or AzureML Data Scientist) on the workspace."
+_WORKSPACE = "Give this identity AzureML Data Scientist on the workspace."
 _REGISTRY = "Give this identity the role AzureML Registry User on the registry."
 
 

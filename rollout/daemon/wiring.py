@@ -166,6 +166,7 @@ class _Builder:
             clock=self._clock,
             snapshots=self._collector,
             policies=self._policies.loaded,
+            models=self._azure.models,
             starting=service,
             recipients=self._whom,
             log=cast(FilteringBoundLogger, self._log),

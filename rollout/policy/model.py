@@ -24,7 +24,7 @@ like its file and is equal when read back):
 - `smoke_test`: `SmokeTest(requests, count, warm_up: int, max_latency: timedelta | None, timeout, same_shape: bool)` or None
 - `probes`: `Probes(requests: tuple of JSON texts, per_minute: int pairs, timeout: timedelta)` or None = none are sent
 - `windows`: `Windows(allow: tuple of texts, freeze: tuple of Frozen, start_outside)` or None = always (see `windows`)
-- `trigger`: `Trigger(deployment, schedule, when_busy)` or None = only `rollout start` starts it
+- `trigger`: `Trigger(deployment, model, schedule, when_busy)` or None = only `rollout start` starts it
 - `deadline`: timedelta of active time; `after`: `After(keep_stable: timedelta | None, then: "keep")`, None = stable is not
   kept to take the traffic back; `alerts`: names of channels; `runbook`: address or None
 - `waves`: `Waves(order, between: timedelta, on_regression)` or None = this one endpoint; `endpoint_name` is then the first of
@@ -200,7 +200,6 @@ class Common(Model):
     stable: Deployment = Field(
         default=None, description="The deployment that serves today; by default the one with all traffic"
     )
-    trigger: Trigger | None = Field(default=None, description="What starts a rollout without being asked")
     holdback: Holdback = Field(
         default=5, description="The share that stays on stable until the last bake ends", examples=["5%"]
     )
@@ -236,7 +235,7 @@ class Common(Model):
         yield from two_roles(waves, stable=self.stable, candidate=candidate if isinstance(candidate, str) else None)
         if self.mode == "observe":
             yield ("mode",), "waves move traffic: write `mode: act`, or take `waves` out"
-        if self.trigger is not None:
+        if getattr(self, "trigger", None) is not None:
             yield ("trigger",), "not yet: starting waves without being asked; take it out, and use `rollout start`"
         if self.endpoint_name != waves.order[0][0].endpoint_name:
             yield ("endpoint_name",), "the endpoints stand in `waves`: take `endpoint_name` out"
@@ -252,6 +251,7 @@ class Policy(Common):
     name: Name
     candidate: Deployment = None
     manifest: Manifest | None = None
+    trigger: Trigger | None = None
     steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
     smoke_test: SmokeTest | None = None

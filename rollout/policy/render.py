@@ -15,7 +15,7 @@ from rollout.policy.manifest import WrittenCandidate
 from rollout.policy.model import Approval, Doubt, Expert, NoData, Policy, When
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
-from rollout.policy.triggers import ScheduleTrigger, Trigger
+from rollout.policy.triggers import ScheduleTrigger, WrittenTrigger
 from rollout.policy.waves import Waves
 from rollout.policy.windows import Windows
 from rollout.policy.written import DEFAULT_STEPS, PolicyFile
@@ -30,12 +30,12 @@ _PARTS = (
     Expert,
     LatencyCheck,
     NoData,
-    Trigger,
     When,
     Windows,
     WrittenCandidate,
     WrittenProbes,
     WrittenSmokeTest,
+    WrittenTrigger,
 )
 
 _ORDER = (
@@ -73,6 +73,8 @@ def effective_yaml(policy: Policy) -> str:
     dumped["checks"] |= {"custom": [{"name": check.pop("name"), **check} for check in own]} if own else {}
     if manifest := dumped.pop("manifest", None):
         dumped["candidate"] = {key: manifest[key] for key in ("name", "text")}
+    if template := dumped.get("trigger", {}).get("model", {}).get("deployment"):
+        dumped["trigger"]["model"]["deployment"] = {key: template[key] for key in ("names", "text")}
     dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
     if policy.waves is not None:
         del dumped["endpoint_name"]

@@ -13,7 +13,9 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validato
 from pydantic_core import CoreSchema
 
 from rollout.documents.models import BUILT, Model
+from rollout.documents.names import Name
 from rollout.documents.units import show
+from rollout.policy.templates import Template, WrittenTemplate
 
 #: Azure's limit for tags.
 MAX_TAGS = 50
@@ -101,10 +103,33 @@ class ScheduleTrigger(Model):
     )
 
 
-class Trigger(Model):
-    """What starts a rollout without being asked; `rollout start` always works."""
+class SoughtModel(Model):
+    """A version of a registered model, with this stage and these tags."""
 
-    model_config = BUILT
+    name: Name = Field(description="The registered model", examples=["recommender"])
+    registry: Name | None = Field(default=None, description="The registry that it is in; the workspace by default")
+    stage: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="The stage that the version must have", examples=["Production"]
+    )
+    tags: Tags | None = Field(
+        default=None, description="The tags that the version must have", examples=[{"approved": "true"}]
+    )
+
+
+class ModelTrigger(SoughtModel):
+    """The same, with the deployment that serves it."""
+
+    deployment: Template
+
+
+class WrittenModelTrigger(SoughtModel):
+    """A version of a registered model appears with this stage and these tags: the next deployment is created with it."""
+
+    deployment: WrittenTemplate = Field(description="The deployment that is created with it")
+
+
+class AnyTrigger(Model):
+    """What starts a rollout without being asked; `rollout start` always works."""
 
     deployment: DeploymentTrigger | None = Field(
         default=None, description="A deployment with these tags appears without traffic"
@@ -124,6 +149,11 @@ class Trigger(Model):
             raise ValueError("waits for nothing: write `deployment`, such as `deployment: {tags: {rollout: auto}}`")
         return self
 
+    @property
+    def finds_candidate(self) -> bool:
+        """A model's deployment has the name that is free then."""
+        return getattr(self, "model", None) is not None
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         full = handler.resolve_ref_schema(handler(schema))
@@ -131,8 +161,32 @@ class Trigger(Model):
         return full
 
 
+class Trigger(AnyTrigger):
+    """As it is judged and pinned."""
+
+    model_config = BUILT
+
+    model: ModelTrigger | None = None
+
+
+class WrittenTrigger(AnyTrigger):
+    """What starts a rollout without being asked; `rollout start` always works."""
+
+    model: WrittenModelTrigger | None = Field(
+        default=None, description="A model version appears: the next deployment is created with it, and rolled out"
+    )
+
+    def trigger(self, *, folder: str | None) -> Trigger:
+        """What this means; `folder` is where the policy's own file lies."""
+        model = None
+        if self.model is not None:
+            same = {name: getattr(self.model, name) for name in SoughtModel.model_fields}
+            model = ModelTrigger(**same, deployment=self.model.deployment.template(folder=folder))
+        return Trigger(deployment=self.deployment, schedule=self.schedule, when_busy=self.when_busy, model=model)
+
+
 #: The kinds of triggers, as they stand in a policy.
-KINDS = ("deployment", "schedule")
+KINDS = ("deployment", "model", "schedule")
 
 
 def tagged(tags: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -50,6 +50,7 @@ from rollout.policy.model import (
 )
 from rollout.policy.probes import WrittenProbes
 from rollout.policy.smoke import WrittenSmokeTest
+from rollout.policy.triggers import WrittenTrigger
 from rollout.policy.waves import Waves, with_first_endpoint
 from rollout.policy.windows import too_long
 
@@ -58,7 +59,6 @@ LAST_BAKE = timedelta(minutes=30)
 
 #: Fields and values of later versions, and what to do until then.
 LATER: Mapping[str, str] = {
-    "trigger.model": "starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
     "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
 }
 
@@ -114,6 +114,7 @@ class PolicyFile(Common):
         default=None,
         description="The deployment that is to serve, or the file that it is created from; by default the one without traffic",
     )
+    trigger: WrittenTrigger | None = Field(default=None, description="What starts a rollout without being asked")
     bake: Bake = Field(
         default=BAKE, description="Minutes of judged data for each step that does not say", examples=["15m"]
     )
@@ -179,6 +180,21 @@ class PolicyFile(Common):
         return value
 
     @model_validator(mode="after")
+    def _a_model_finds_its_deployment(self) -> Self:
+        if self.trigger is None or not self.trigger.finds_candidate:
+            return self
+        names = {"candidate": self.candidate, "stable": self.stable}
+        message = "a model's deployment gets the name without traffic: take this out, or `trigger.model`"
+        broken: list[tuple[Path, str]] = [((name,), message) for name, value in names.items() if value is not None]
+        if self.mode == "observe":
+            broken.append(
+                (("mode",), "a model's deployment is created: write `mode: act`, or take `trigger.model` out")
+            )
+        if broken:
+            raise rule(*broken)
+        return self
+
+    @model_validator(mode="after")
     def _probes_are_judged(self) -> Self:
         judged = "probes" in self.expert.evidence
         if judged and self.probes is None:
@@ -234,6 +250,7 @@ class PolicyFile(Common):
             name=self.name or self.endpoint_name,
             candidate=manifest.name if manifest else self.candidate,
             manifest=manifest,
+            trigger=self.trigger.trigger(folder=folder) if self.trigger else None,
             steps=_resolved(self.steps, bake=self.bake),
             first_step=self._sized(),
             smoke_test=self.smoke_test.smoke_test() if self.smoke_test else None,

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollout.lifecycle import Phase, Rollout
+from rollout.policy import Policy
 from rollout.ports import Start
-from rollout.triggers import deployments, schedule
+from rollout.triggers import deployments, models, schedule
 from rollout.triggers.scene import Scene, key_of
-from rollout.world import DeploymentState, Verb
+from rollout.triggers.schedule import NothingToDo
+from rollout.world import Verb
 
 #: Phases in which the end of the running rollout is waited for: a person holds it, or it is about to end by itself.
 _LEFT_ALONE = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.PROMOTING})
@@ -19,9 +21,10 @@ _LEFT_ALONE = frozenset({Phase.PAUSED, Phase.ROLLING_BACK, Phase.PROMOTING})
 
 @dataclass(frozen=True, kw_only=True)
 class Begin:
-    """Start a rollout of this deployment."""
+    """Start a rollout of this deployment, by this policy."""
 
     start: Start
+    policy: Policy
     candidate: str
 
 
@@ -67,32 +70,66 @@ def _outdated(scene: Scene, start: Start) -> str | None:
     trigger = scene.policy.trigger
     if trigger is None or getattr(trigger, start.kind, None) is None:
         return "the policy no longer waits for it"
-    return deployments.outdated(scene, start) if start.kind == "deployment" else None
+    match start.kind:
+        case "deployment":
+            return deployments.outdated(scene, start)
+        case "model":
+            return models.outdated(scene, start)
+        case _:
+            return None
 
 
 def _next(scene: Scene, start: Start) -> Move | None:
     """What to do about the newest; None: it waits."""
     if scene.snapshot.endpoint is None:
         return None
-    found = schedule.chosen(scene) if start.kind == "schedule" else _named(scene, start)
-    if found is None:
-        return None
     if scene.active is not None:
-        return _while_busy(scene, start, scene.active, new=not isinstance(found, str))
-    return Drop(start=start, why=found) if isinstance(found, str) else Begin(start=start, candidate=found.name)
+        return _while_busy(scene, start, scene.active)
+    match start.kind:
+        case "deployment":
+            return _named(scene, start)
+        case "model":
+            return _created(scene, start)
+        case _:
+            return _chosen(scene, start)
 
 
-def _named(scene: Scene, start: Start) -> DeploymentState | None:
+def _named(scene: Scene, start: Start) -> Begin | None:
     """The deployment that appeared; None while it is being changed."""
     found = scene.deployment(start.subject["deployment"])
-    return found if found is not None and key_of(scene.ref, found) == start.key else None
+    if found is None or key_of(scene.ref, found) != start.key:
+        return None
+    return Begin(start=start, policy=scene.policy, candidate=found.name)
 
 
-def _while_busy(scene: Scene, start: Start, active: Rollout, *, new: bool) -> Move | None:
+def _chosen(scene: Scene, start: Start) -> Begin | Drop:
+    """What waits when a schedule is due."""
+    found = schedule.chosen(scene)
+    if isinstance(found, NothingToDo):
+        return Drop(start=start, why=found.why)
+    return Begin(start=start, policy=scene.policy, candidate=found)
+
+
+def _created(scene: Scene, start: Start) -> Begin | None:
+    """The deployment that is to be created; None while no name is free for it."""
+    found, name = models.sought(scene, start), models.free_name(scene)
+    if found is None or name is None:
+        return None
+    return Begin(start=start, policy=models.with_manifest(scene, found, name), candidate=name)
+
+
+def _worth_it(scene: Scene, start: Start) -> bool:
+    """Whether a running rollout should make room: what is to be started then is there."""
+    if start.kind == "deployment":
+        return _named(scene, start) is not None
+    return start.kind == "model" or isinstance(_chosen(scene, start), Begin)
+
+
+def _while_busy(scene: Scene, start: Start, active: Rollout) -> Move | None:
     when_busy = scene.policy.trigger.when_busy if scene.policy.trigger else "queue"
     if when_busy == "refuse":
         return Drop(start=start, why=f"rollout {active.id} ran, and the policy says: when_busy: refuse", refused=active)
-    verb = _ends(active) if when_busy == "replace" and new else None
+    verb = _ends(active) if when_busy == "replace" and _worth_it(scene, start) else None
     return Replace(start=start, rollout=active, verb=verb) if verb else None
 
 

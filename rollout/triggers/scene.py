@@ -9,7 +9,7 @@ from datetime import datetime
 
 from rollout.lifecycle import Rollout
 from rollout.policy import Policy
-from rollout.ports import Start
+from rollout.ports import ModelVersion, Start
 from rollout.world import DeploymentState, EndpointRef, Snapshot, Split
 
 
@@ -17,7 +17,8 @@ from rollout.world import DeploymentState, EndpointRef, Snapshot, Split
 class Scene:
     """One look at one endpoint, for one policy.
 
-    `rollouts` are the endpoint's last ones, newest first; `noted` are the starts that its deployments are known by.
+    `rollouts` are the endpoint's last ones, newest first; `noted` are the starts that its deployments are known by; `models`
+    are the versions of the model that the policy waits for, newest first.
     """
 
     ref: EndpointRef
@@ -26,6 +27,7 @@ class Scene:
     rollouts: Sequence[Rollout]
     now: datetime
     noted: Mapping[str, Start] = field(default_factory=dict)
+    models: Sequence[ModelVersion] = ()
 
     @property
     def traffic(self) -> Split:

@@ -6,15 +6,15 @@ is skipped (they go forward) counts an hour later.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.cron import CronTrigger
 
-from rollout.policy import ScheduleTrigger
+from rollout.policy import Manifest, ScheduleTrigger
 from rollout.policy.triggers import WEEKDAYS
 from rollout.ports import Start
 from rollout.triggers.scene import Scene
-from rollout.world import DeploymentState
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 #: What was missed for longer is not made up; shorter than the store remembers what was.
@@ -104,15 +104,33 @@ def came(scene: Scene, *, after: datetime) -> Iterator[Start]:
     )
 
 
-def chosen(scene: Scene) -> DeploymentState | str:
-    """What a schedule rolls out now: the one deployment that waits; else why there is none, in words."""
+@dataclass(frozen=True)
+class NothingToDo:
+    """Why a schedule rolls out nothing, in words."""
+
+    why: str
+
+
+def chosen(scene: Scene) -> str | NothingToDo:
+    """The name of what a schedule rolls out now: the one deployment that waits, or the one that the policy creates."""
+    if scene.policy.manifest is not None:
+        return _created(scene, scene.policy.manifest)
     idle = [found for found in scene.deployments() if scene.fits(found)]
-    new = [found for found in idle if scene.spent(found) is None]
+    new = [found.name for found in idle if scene.spent(found) is None]
     if len(new) == 1:
         return new[0]
     if new:
-        return (
-            f"{' and '.join(found.name for found in new)} wait without traffic: name one as `candidate` in the policy"
-        )
+        return NothingToDo(f"{' and '.join(new)} wait without traffic: name one as `candidate` in the policy")
     told = [f"{found.name}: {spent}" for found in idle if (spent := scene.spent(found))]
-    return f"nothing new waits ({'; '.join(told)})" if told else "no deployment waits without traffic"
+    return NothingToDo(f"nothing new waits ({'; '.join(told)})" if told else "no deployment waits without traffic")
+
+
+def _created(scene: Scene, manifest: Manifest) -> str | NothingToDo:
+    """A file that was rolled out once is not rolled out again until it changes."""
+    if scene.traffic.share(manifest.name):
+        return NothingToDo(f"nothing new waits ({manifest.name}: it serves)")
+    for rollout in scene.rollouts:
+        before = rollout.policy.manifest
+        if before is not None and before.digest == manifest.digest:
+            return NothingToDo(f"nothing new waits ({manifest.path} is that of rollout {rollout.id})")
+    return manifest.name

@@ -16,8 +16,8 @@ from structlog.typing import FilteringBoundLogger
 from rollout.errors import ConflictError, PolicyError, RefusedError, RolloutError
 from rollout.lifecycle import Rollout
 from rollout.policy import Policy
-from rollout.ports import Clock, Snapshots, Start, StartState, Store
-from rollout.triggers import deployments, schedule
+from rollout.ports import Clock, Models, ModelVersion, Snapshots, Start, StartState, Store
+from rollout.triggers import deployments, models, schedule
 from rollout.triggers.deciding import Begin, Drop, Move, decide
 from rollout.triggers.deciding import Replace as ReplaceMove
 from rollout.triggers.scene import Scene, key_of
@@ -62,6 +62,7 @@ class Watcher:
         clock: Clock,
         snapshots: Snapshots,
         policies: Callable[[], Sequence[Policy]],
+        models: Mapping[str, Models],
         starting: Starting,
         recipients: Callable[[Policy, Severity], tuple[str, ...]],
         log: FilteringBoundLogger,
@@ -70,6 +71,7 @@ class Watcher:
         self._clock = clock
         self._snapshots = snapshots
         self._policies = policies
+        self._models = models
         self._starting = starting
         self._recipients = recipients
         self._log = log
@@ -124,11 +126,18 @@ class Watcher:
         if snapshot.endpoint is None:
             return
         rollouts = self._store.rollouts(ref, limit=LAST_ROLLOUTS)
-        scene = Scene(ref=ref, policy=policy, snapshot=snapshot, rollouts=rollouts, now=now)
+        versions = self._versions(ref, policy)
+        scene = Scene(ref=ref, policy=policy, snapshot=snapshot, rollouts=rollouts, now=now, models=versions)
         self._note(self._with_noted(scene))
         waiting = self._store.starts(ref, state="waiting", limit=MOST_WAITING)
         for move in decide(self._with_noted(scene), [start for start in waiting if start.policy == policy.name]):
             self._do(scene, move)
+
+    def _versions(self, ref: EndpointRef, policy: Policy) -> Sequence[ModelVersion]:
+        trigger = models.trigger_of(policy)
+        if trigger is None:
+            return ()
+        return self._models[ref.workspace].versions(trigger.name, registry=trigger.registry)
 
     def _with_noted(self, scene: Scene) -> Scene:
         keys = [key_of(scene.ref, found) for found in scene.deployments()]
@@ -139,7 +148,7 @@ class Watcher:
         """Write down what came since the last look; the first look only learns what is there."""
         key = _mark(scene.policy, scene.ref)
         mark = self._store.find_start(key)
-        seen = [*deployments.appeared(scene, first=mark is None)]
+        seen = [*deployments.appeared(scene, first=mark is None), *models.appeared(scene, first=mark is None)]
         if mark is None:
             seen.append(_first_look(scene, key))
         else:
@@ -164,7 +173,7 @@ class Watcher:
     def _begin(self, scene: Scene, move: Begin) -> None:
         start = move.start
         try:
-            self._starting.start(scene.policy, by=f"{BY} ({start.what})", candidate=move.candidate, key=start.key)
+            self._starting.start(move.policy, by=f"{BY} ({start.what})", candidate=move.candidate, key=start.key)
         except ConflictError:
             return  # somebody else was faster: the next look sees whose rollout runs
         except (PolicyError, RefusedError) as error:

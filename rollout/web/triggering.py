@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rollout.policy import Trigger
+from rollout.policy.triggers import ModelTrigger
 from rollout.ports import Start
 from rollout.triggers import Watched
 from rollout.web.views import iso
@@ -41,9 +42,20 @@ def waits_for(trigger: Trigger) -> list[str]:
     if trigger.deployment is not None:
         tags = ", ".join(f"{name}={value}" for name, value in trigger.deployment.tags.items())
         found.append(f"a deployment tagged {tags}, without traffic")
+    if trigger.model is not None:
+        found.append(_model(trigger.model))
     if trigger.schedule is not None:
         found.append(f"the schedule {trigger.schedule.expression} ({trigger.schedule.time_zone})")
     return found
+
+
+def _model(sought: ModelTrigger) -> str:
+    tags = ", ".join(f"{name}={value}" for name, value in (sought.tags or {}).items())
+    said = [f"a version of model {sought.name}"]
+    said += [f"in registry {sought.registry}"] if sought.registry else []
+    said += [f"in stage {sought.stage}"] if sought.stage else []
+    said += [f"tagged {tags}"] if tags else []
+    return f"{' '.join(said)}, to be created as {' or '.join(sought.deployment.names)}"
 
 
 def _start_view(start: Start) -> Json:

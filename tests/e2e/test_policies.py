@@ -22,6 +22,7 @@ FILES = {
     "canary.yaml",
     "kubernetes.yaml",
     "low-traffic.yaml",
+    "mlflow-from-registry.yaml",
     "own-checks.yaml",
     "region-waves.yaml",
     "two-lines.yaml",
@@ -177,3 +178,29 @@ def test_region_waves(stage: Stage) -> None:
     began = [datetime.fromisoformat(view["created_at"]) for view in views]
     assert began[1] == began[2]
     assert began[1] - began[0] >= timedelta(minutes=2 * 10 + 10)
+
+
+@pytest.mark.slow
+@side_by_side(rps=0)
+def test_mlflow_from_registry(stage: Stage) -> None:
+    """Nobody starts it: version 2 is approved in the registry, created as green, tested, and promoted."""
+    registry, model = "restaurants", "restaurant-stars"
+    served = f"azureml://registries/{registry}/models/{model}/versions/1"
+    stage.alex.create(stage.endpoint)
+    stage.alex.deploy_mlflow(stage.endpoint, "blue", served)
+    stage.set_traffic(blue=100)
+    policies = stage.daemon.home / "policies"
+    for folder in ("requests", "deployments"):
+        shutil.copytree(POLICIES / folder, policies / folder, dirs_exist_ok=True)
+    (policies / "mlflow.yaml").write_text(text_for(stage, "mlflow-from-registry.yaml"), encoding="utf-8")
+    stage.until(lambda: "last look" in stage.run("triggers").out, "the first look", ended=True)
+    assert stage.rollouts() == []
+
+    stage.alex.approve(registry, model, "2", approved="true")
+    stage.until(stage.rollouts, "the trigger starts a rollout", ended=True)
+    assert stage.view()["started_by"] == f"a trigger (model {model}:2 in {registry})"
+    stage.wait_again()
+    end = stage.ending()
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    assert f"model {model}:2 in {registry}  started" in stage.ask("triggers")
+    assert len(stage.rollouts()) == 1

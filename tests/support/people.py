@@ -31,6 +31,7 @@ class Person:
 
     def __init__(self, values: Mapping[str, Any], name: str = ALEX) -> None:
         self.name = name
+        self._address = str(values["address"])
         with _making:
             self._client = ml_client(values, name)
 
@@ -59,6 +60,33 @@ class Person:
         given = {"name": deployment, "endpoint_name": endpoint, **fields}
         described = load_online_deployment(SAMPLES / sample, params_override=[{name: given[name]} for name in given])
         self._client.online_deployments.begin_create_or_update(described).result()
+
+    def deploy_mlflow(self, endpoint: str, deployment: str, model: str) -> None:
+        """Create a deployment of an MLflow model, without a script."""
+        from azure.ai.ml.entities import ManagedOnlineDeployment
+
+        described = ManagedOnlineDeployment(
+            name=deployment,
+            endpoint_name=endpoint,
+            model=model,
+            instance_type="Standard_DS3_v2",
+            instance_count=2,
+        )
+        self._client.online_deployments.begin_create_or_update(described).result()
+
+    def approve(self, registry: str, model: str, version: str, **tags: str) -> None:
+        """Give a version of a model in a registry these tags, as `az ml model update --registry-name` does."""
+        from azure.core.rest import HttpRequest
+
+        scope = f"/subscriptions/{self._client.subscription_id}/resourceGroups/{self._client.resource_group_name}"
+        place = f"/providers/Microsoft.MachineLearningServices/registries/{registry}/models/{model}/versions/{version}"
+        address = f"{self._address}/mferp/managementfrontend{scope}{place}?api-version=2021-10-01-dataplanepreview"
+        door = self._client.online_endpoints._online_operation._client
+        found = door.send_request(HttpRequest("GET", address))
+        found.raise_for_status()
+        body = found.json()
+        body["properties"]["tags"] = tags
+        door.send_request(HttpRequest("PUT", address, json=body)).raise_for_status()
 
     def replace(self, endpoint: str, deployment: str) -> None:
         """Put another model behind a deployment, in place."""

@@ -330,15 +330,37 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         "endpoint_name: diners\nchecks: {custom: [{name: x}]}\n",
         ["p.yaml:2:19: checks.custom[0]: has no query: write either kql_file or kql"],
     ),
+    "a model's template": (
+        "endpoint_name: diners\nstable: blue\ncandidate: green\ntrigger:\n  model: {name: m, deployment: {names: [blue, Blue]}}\n",
+        [
+            'p.yaml:5:40: trigger.model.deployment.names: "blue" stands twice: write two names',
+        ],
+    ),
+    "a model's roles": (
+        (
+            "endpoint_name: diners\nmode: observe\nstable: blue\n"
+            'trigger: {model: {name: m, deployment: {names: [blue, green], text: "instance_count: 1"}}}\n'
+        ),
+        [
+            "p.yaml:2:7: mode: a model's deployment is created: write `mode: act`, or take `trigger.model` out",
+            "p.yaml:3:9: stable: a model's deployment gets the name without traffic: take this out, or `trigger.model`",
+        ],
+    ),
+    "a template that is none": (
+        'endpoint_name: diners\ntrigger: {model: {name: m, deployment: {names: [blue, green], text: "[1, 2]"}}}\n',
+        [
+            "p.yaml:2:40: trigger.model.deployment: the template has no fields: write a deployment's file, as for `az ml online-deployment`",
+        ],
+    ),
     "windows and more": (
-        "endpoint_name: diners\nwindows: {allow: [always]}\ncapacity: {}\ntrigger: {model: {}}\nafter: drop\n",
+        "endpoint_name: diners\nwindows: {allow: [always]}\ncapacity: {}\ntrigger: {model: {name: m}}\nafter: drop\n",
         [
             (
                 'p.yaml:2:19: windows.allow[0]: "always" is not an allowed time: write days, times and a time zone, such as '
                 '"mon-thu 09:00-17:00 Europe/Paris"'
             ),
             "p.yaml:3:11: capacity: is empty: write keep, match_stable, {match_stable: 1.2} or {instances: 3}",
-            "p.yaml:4:11: trigger.model: not yet: starting when a model appears; wait for its deployment: `deployment: {tags: {rollout: auto}}`",
+            "p.yaml:4:18: trigger.model.deployment: is missing: write `deployment: …`",
             'p.yaml:5:8: after.then: "drop" cannot stand here: write keep, scale_to_1 or delete',
         ],
     ),

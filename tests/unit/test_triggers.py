@@ -13,11 +13,14 @@ import structlog
 from rollout.cli import triggering
 from rollout.cli.terminal import Look, cells
 from rollout.collector import Collector, WorkspaceSources
+from rollout.conductor import Conductor
 from rollout.daemon.policies import PolicyBook
 from rollout.errors import PolicyError, UnavailableError
 from rollout.lifecycle import Phase, Rollout
 from rollout.policy import DeploymentTrigger, Policy, ScheduleTrigger, Trigger
-from rollout.ports import Start
+from rollout.policy.templates import Template
+from rollout.policy.triggers import ModelTrigger
+from rollout.ports import ModelVersion, Start
 from rollout.store import SqlStore, open_store
 from rollout.triggers import Watcher
 from rollout.web.service import Service
@@ -33,12 +36,33 @@ NIGHTLY = Trigger(schedule=ScheduleTrigger(expression="0 3 * * *", time_zone="UT
 
 
 @dataclass
+class Shelf:
+    """The registered models: filled by the test, newest first."""
+
+    found: list[ModelVersion] = field(default_factory=list)
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def versions(self, model: str, *, registry: str | None = None) -> Sequence[ModelVersion]:
+        self.asked.append((model, registry))
+        return [found for found in self.found if found.name == model]
+
+    def add(self, version: str, *, stage: str | None = "Production", **tags: str) -> None:
+        """A new version, or another stage of one."""
+        self.found = [found for found in self.found if found.version != version]
+        reference = f"azureml:recommender:{version}"
+        self.found.insert(
+            0, ModelVersion(name="recommender", version=version, reference=reference, stage=stage, tags=tags)
+        )
+
+
+@dataclass
 class Yard:
     """A daemon's triggers over one endpoint, which blue serves and where green waits."""
 
     folder: Path
     azure: LocalAzure = field(default_factory=LocalAzure)
     policies: list[Policy] = field(default_factory=list)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def __post_init__(self) -> None:
         self.azure.begin()
@@ -55,6 +79,14 @@ class Yard:
             sources=[WorkspaceSources(workspace="prod", endpoints=self.azure)],
             on_change=lambda _refs: None,
         )
+        conductor = Conductor(
+            store=self.store,
+            clock=self.azure.clock,
+            recipients=everybody,
+            wake=lambda: None,
+            started=lambda _ref: None,
+            log=log,
+        )
         self.service = Service(
             store=self.store,
             clock=self.azure.clock,
@@ -64,6 +96,7 @@ class Yard:
             wake=lambda: None,
             started=lambda _ref: None,
             new_id=lambda: f"r{next(self.ids)}",
+            conductor=conductor,
             triggers=lambda: self.watcher.watched(),  # noqa: PLW0108 - made below
         )
         self.watcher = Watcher(
@@ -71,6 +104,7 @@ class Yard:
             clock=self.azure.clock,
             snapshots=self.collector,
             policies=lambda: self.policies,
+            models={"prod": self.shelf},
             starting=self.service,
             recipients=everybody,
             log=log,
@@ -411,6 +445,130 @@ def test_a_first_look_makes_up_nothing(yard: Yard) -> None:
     assert [start.kind for start in yard.starts()] == ["deployment", "deployment"]
     (watched,) = yard.watcher.watched()
     assert f"{watched.next_due:%d %H:%M}" == "22 03:00"
+
+
+# --- models
+
+TEMPLATE = """\
+# serves whatever is approved
+$schema: https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json
+name: template
+model: azureml:recommender:1
+environment: {name: env, version: 1.10}
+environment_variables: {VERSION: "1.10"}
+instance_count: 2
+"""
+BY_MODEL = Trigger(
+    model=ModelTrigger(
+        name="recommender",
+        stage="Production",
+        deployment=Template(names=("blue", "green"), path="template.yml", text=TEMPLATE),
+    )
+)
+
+
+def test_a_version_in_its_stage_is_created_under_the_free_name_and_started_once(yard: Yard) -> None:
+    yard.shelf.add("1")
+    yard.wait_for(BY_MODEL)
+    assert yard.look() == []  # it was there before
+    yard.shelf.add("2", stage="Staging")
+    assert yard.look() == []
+    yard.shelf.add("2", stage="production")
+
+    assert yard.look() == ["green pending"]
+
+    policy = yard.active().policy
+    assert (policy.candidate, policy.trigger) == ("green", None)
+    assert policy.manifest == BY_MODEL.model.deployment.manifest(name="green", model="azureml:recommender:2")
+    assert yard.active().created_by == "a trigger (model recommender:2 (production))"
+    yard.goes_on(Phase.ROLLED_BACK)
+    yard.shelf.add("2", stage="Archived")
+    yard.look()
+    yard.shelf.add("2")
+    yard.restart()
+    assert yard.look() == ["green rolled_back"]
+
+
+def test_the_names_of_the_pair_take_turns(yard: Yard) -> None:
+    yard.wait_for(BY_MODEL)
+    yard.azure.by_hand(green=100)
+    yard.azure.settle()
+    yard.shelf.add("2")
+
+    assert yard.look() == ["blue pending"]
+
+
+def test_a_version_waits_while_both_names_have_traffic(yard: Yard) -> None:
+    yard.wait_for(BY_MODEL)
+    yard.azure.by_hand(blue=50, green=50)
+    yard.azure.settle()
+    yard.shelf.add("2")
+    assert yard.look() == []
+    assert yard.told()[-1] == "model recommender:2 (Production): waiting"
+    yard.azure.by_hand(blue=100)
+    yard.azure.settle()
+
+    assert yard.look() == ["green pending"]
+
+
+def test_of_two_new_versions_the_newest_is_rolled_out(yard: Yard) -> None:
+    yard.wait_for(BY_MODEL)
+    yard.shelf.add("2")
+    yard.shelf.add("3")
+
+    assert yard.look() == ["green pending"]
+    assert "model recommender:2 (Production): passed, model recommender:3 (Production) came after it" in yard.told()
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"), [("Archived", "its stage or its tags are no longer those"), (None, "it is gone or archived")]
+)
+def test_a_version_that_is_taken_back_while_it_waits_is_not_started(yard: Yard, stage: str | None, why: str) -> None:
+    yard.wait_for(BY_MODEL)
+    yard.shelf.add("2")
+    yard.look()
+    yard.shelf.add("3")
+    yard.look()
+    if stage:
+        yard.shelf.add("3", stage=stage)
+    else:
+        yard.shelf.found.clear()
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["green rolled_back"]
+    assert why in yard.told()[-1]
+
+
+def test_tags_and_registry_are_asked_for(yard: Yard) -> None:
+    sought = BY_MODEL.model.model_copy(update={"stage": None, "tags": {"approved": "true"}, "registry": "shared"})
+    yard.wait_for(Trigger(model=sought))
+    yard.shelf.add("2", approved="false")
+    assert yard.look() == []
+    yard.shelf.add("3", stage=None, Approved="true")
+
+    assert yard.look() == ["green pending"]
+    assert set(yard.shelf.asked) == {("recommender", "shared")}
+
+
+def test_a_template_keeps_every_other_value_as_it_is_written() -> None:
+    rendered = BY_MODEL.model.deployment.manifest(name="green", model="azureml:recommender:7")
+
+    assert rendered.name == "green"
+    lines = rendered.text.splitlines()
+    assert "model: azureml:recommender:7" in lines
+    assert "environment: {name: env, version: 1.10}" in lines
+    assert 'environment_variables: {VERSION: "1.10"}' in lines
+    assert not [line for line in lines if line.startswith("name:")]
+
+
+def test_a_schedule_creates_what_the_policy_brings_once(yard: Yard) -> None:
+    manifest = BY_MODEL.model.deployment.manifest(name="green", model="azureml:recommender:2")
+    yard.wait_for(NIGHTLY, candidate="green", manifest=manifest)
+
+    assert yard.look(minutes=60) == ["green pending"]
+    yard.goes_on(Phase.ROLLED_BACK)
+    assert yard.look(minutes=24 * 60) == ["green rolled_back"]
+    assert yard.told()[-1].endswith("passed, nothing new waits (template.yml is that of rollout r1)")
 
 
 # --- what is shown
