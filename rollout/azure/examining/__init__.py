@@ -2,5 +2,6 @@
 
 The rule: reads only, bounded in time and count, and one refusal never hides another fact: what cannot be read becomes an
 `Unread` in its place, with its cause. `facts.py` is what was seen (plain values), `causes.py` why something was not,
-`examiner.py` the order of things; the other files read one subject each. What it means is said in `rollout.cli.doctor`.
+`clients.py` what is asked with, `examiner.py` the order of things; the other files read one subject each. What it means is said
+in `rollout.cli.doctor`.
 """

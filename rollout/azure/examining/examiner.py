@@ -4,55 +4,33 @@ The rule: nothing is written, and nothing is asked twice. Endpoints are looked a
 the time is up is not begun, and says so.
 """
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from rollout.azure.arm import WorkspaceResources
-from rollout.azure.azure_ml import ml_client
-from rollout.azure.calls import Calls
 from rollout.azure.cloud import Cloud, make_credential
 from rollout.azure.errors import in_our_words
-from rollout.azure.examining import capacity, history, identity, reaching, rights, traffic_log
+from rollout.azure.examining import capacity, history, identity, rights, traffic_log
 from rollout.azure.examining.causes import attempt
-from rollout.azure.examining.facts import (
-    Assignment,
-    Cause,
-    EndpointFacts,
-    LogWorkspace,
-    Machines,
-    Reach,
-    Sampled,
-    Seen,
-    Unread,
-    WorkspaceFacts,
-)
+from rollout.azure.examining.clients import Bound, Clients
+from rollout.azure.examining.facts import Assignment, EndpointFacts, LogWorkspace, Seen, Unread, WorkspaceFacts
 from rollout.azure.examining.first_look import ROLE, FirstLook, first_look
-from rollout.azure.examining.manager import ResourceManager
-from rollout.azure.keys import EndpointKeys
+from rollout.azure.examining.one_endpoint import look_at
 from rollout.azure.logs import AzureLogs
 from rollout.azure.resources import Malformed, endpoint_state, name_of, nameless
-from rollout.azure.scoring import AzureScoring, http_client
 from rollout.ports import Clock, Logs
 from rollout.settings import Credential, Workspace
 from rollout.world import EndpointKind
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 MOST_ENDPOINTS = 100
 AT_ONCE = 4
 HOURS, DAYS = 24, 7  # of the traffic log, and of the activity log
 MOST_ELSEWHERE = 10  # log workspaces outside the subscription
 MAX_BATCH = 50  # endpoints of one metrics call
-PREDICTION = timedelta(seconds=30)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,66 +45,35 @@ class Wanted:
 class Examiner:
     """Looks at one workspace; made by `examiner`."""
 
-    def __init__(
-        self,
-        *,
-        cloud: Cloud,
-        identity: "TokenCredential",
-        credential: Credential,
-        name: str,
-        workspace: Workspace,
-        clock: Clock,
-        closing: ExitStack,
-    ) -> None:
-        self._cloud, self._identity, self._credential = cloud, identity, credential
-        self._name, self._workspace, self._clock = name, workspace, clock
-        self._closing = closing
-        self._manager = ResourceManager(cloud, identity)
-        closing.callback(self._manager.close)
-        client = ml_client(cloud, identity, workspace)
-        self._resources = WorkspaceResources(
-            client, resource_group=workspace.resource_group, workspace=workspace.workspace_name
-        )
-        closing.callback(self._resources.close)
-        self._http = http_client(cloud)
-        closing.callback(self._http.close)
-        self._keys = EndpointKeys(
-            self._resources,
-            identity,
-            audience=cloud.scoring_audience,
-            clock=clock,
-            remedy="It needs the role's action.",
-        )
-        self._until = float("inf")
-
-    @property
-    def scope(self) -> str:
-        """The ARM id of the workspace."""
-        place = self._workspace
-        group = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
-        return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._manager = clients.manager
+        self._workspace = clients.workspace
+        self._bound = Bound(clients.clock, 0.0)
 
     def look(self, wanted: Wanted) -> WorkspaceFacts:
         """Everything; takes about as long as `wanted.seconds` at most."""
-        self._until = self._real() + wanted.seconds
+        self._bound = Bound(self._clients.clock, wanted.seconds)
         place = self._workspace
         audiences = identity.services(
-            self._cloud, logs=place.log_workspace is not None, metrics=place.metrics == "batch", scoring=False
+            self._clients.cloud, logs=place.log_workspace is not None, metrics=place.metrics == "batch", scoring=False
         )
-        who, tokens = identity.tokens(self._identity, self._credential, audiences)
+        who, tokens = identity.tokens(self._clients.identity, self._clients.credential, audiences)
         if isinstance(who, Unread):
             return self._unknown(who, tokens)
         found, missing, broken = self._list(wanted.names)
         chosen = found if isinstance(found, Unread) else dict(list(found.items())[:MOST_ENDPOINTS])
         facts = WorkspaceFacts(
-            name=self._name,
-            id=self.scope,
+            name=self._clients.name,
+            id=self._clients.scope,
             region=place.region,
-            looked_at=self._clock.now(),
+            looked_at=self._clients.clock.now(),
             who=who,
             tokens=tokens,
-            permissions=self._in_time(lambda: rights.permissions(self._manager, self.scope)),
-            assignments=self._in_time(lambda: rights.assignments(self._manager, self.scope, object_id=who.object_id)),
+            permissions=self._bound.in_time(lambda: rights.permissions(self._manager, self._clients.scope)),
+            assignments=self._bound.in_time(
+                lambda: rights.assignments(self._manager, self._clients.scope, object_id=who.object_id)
+            ),
             endpoints=chosen if isinstance(chosen, Unread) else self._endpoints(chosen, wanted.samples),
             missing=missing,
             broken=broken,
@@ -140,12 +87,12 @@ class Examiner:
     def first_look(self, name: str) -> FirstLook:
         """The endpoint of this name, and where its requests are logged. Raises RolloutError."""
         with in_our_words(f"read endpoint {name} of workspace {self._workspace.workspace_name}", remedy=ROLE):
-            found = self._resources.endpoint(name)
-        return first_look(self._manager, found, scope=self.scope)
+            found = self._clients.resources.endpoint(name)
+        return first_look(self._manager, found, scope=self._clients.scope)
 
     def logs(self, log_workspace: str) -> Logs:
         """The traffic log of a log workspace, by its customer id."""
-        return AzureLogs(self._logs(), log_workspace=log_workspace, calls=self._calls())
+        return AzureLogs(self._clients.logs(), log_workspace=log_workspace, calls=self._clients.calls())
 
     # --- the workspace
 
@@ -156,15 +103,17 @@ class Examiner:
         managed = _managed(facts)
         facts = replace(
             facts,
-            log_workspaces=self._in_time(lambda: traffic_log.log_workspaces(manager, subscription=subscription)),
-            quotas=self._in_time(
-                lambda: capacity.quotas(manager, subscription=subscription, region=place.region, workspace=self.scope)
+            log_workspaces=self._bound.in_time(lambda: traffic_log.log_workspaces(manager, subscription=subscription)),
+            quotas=self._bound.in_time(
+                lambda: capacity.quotas(
+                    manager, subscription=subscription, region=place.region, workspace=self._clients.scope
+                )
             ),
-            sizes=self._in_time(lambda: capacity.sizes(manager, subscription=subscription, region=place.region)),
-            autoscale=self._in_time(
+            sizes=self._bound.in_time(lambda: capacity.sizes(manager, subscription=subscription, region=place.region)),
+            autoscale=self._bound.in_time(
                 lambda: capacity.autoscale(manager, subscription=subscription, group=place.resource_group)
             ),
-            changes=self._in_time(
+            changes=self._bound.in_time(
                 lambda: history.changes(
                     manager,
                     subscription=subscription,
@@ -184,7 +133,7 @@ class Examiner:
         ids = {each.id.casefold() for each in known}
         named = {place.casefold(): place for place in _sent_to(facts) if place.casefold() not in ids}
         found = [
-            self._in_time(partial(traffic_log.log_workspace, self._manager, place))
+            self._bound.in_time(partial(traffic_log.log_workspace, self._manager, place))
             for place in list(named.values())[:MOST_ELSEWHERE]
         ]
         more = tuple(each for each in found if not isinstance(each, Unread))
@@ -194,9 +143,13 @@ class Examiner:
         now = int(facts.looked_at.timestamp()) // 60
         log_workspace = self._workspace.log_workspace
         if log_workspace is not None:
-            found = self._in_time(
+            found = self._bound.in_time(
                 lambda: traffic_log.rows(
-                    self._logs(), log_workspace=log_workspace, endpoints=managed, start=now - HOURS * 60, end=now + 1
+                    self._clients.logs(),
+                    log_workspace=log_workspace,
+                    endpoints=managed,
+                    start=now - HOURS * 60,
+                    end=now + 1,
                 )
             )
             facts = replace(facts, rows=found)
@@ -204,9 +157,11 @@ class Examiner:
                 facts = replace(facts, log_assignments=self._assigned(facts, place))
         if self._workspace.metrics == "batch":
             some = managed[:MAX_BATCH]
-            facts = replace(facts, batch=self._in_time(lambda: traffic_log.batch(self._metrics(), some, now=now)))
+            facts = replace(
+                facts, batch=self._bound.in_time(lambda: traffic_log.batch(self._clients.metrics(), some, now=now))
+            )
         if isinstance(facts.batch, Unread):
-            one = self._in_time(lambda: traffic_log.single(self._manager, managed[0], now=facts.looked_at))
+            one = self._bound.in_time(lambda: traffic_log.single(self._manager, managed[0], now=facts.looked_at))
             subscription = f"/subscriptions/{self._workspace.subscription_id}"
             facts = replace(facts, single=one, metrics_assignments=self._assigned(facts, subscription))
         return facts
@@ -216,15 +171,15 @@ class Examiner:
         if isinstance(facts.who, Unread):
             return facts.who
         object_id = facts.who.object_id
-        return self._in_time(lambda: rights.assignments(self._manager, scope, object_id=object_id))
+        return self._bound.in_time(lambda: rights.assignments(self._manager, scope, object_id=object_id))
 
     def _unknown(self, who: Unread, tokens: Mapping[str, Unread | None]) -> WorkspaceFacts:
         """Without a token nothing else can be asked."""
         return WorkspaceFacts(
-            name=self._name,
-            id=self.scope,
+            name=self._clients.name,
+            id=self._clients.scope,
             region=self._workspace.region,
-            looked_at=self._clock.now(),
+            looked_at=self._clients.clock.now(),
             who=who,
             tokens=tokens,
             **dict.fromkeys(("permissions", "assignments", "endpoints", "log_workspaces"), who),  # type: ignore[arg-type]
@@ -236,7 +191,7 @@ class Examiner:
 
     def _list(self, names: Sequence[str] | None) -> tuple[Seen[dict[str, Any]], tuple[str, ...], Mapping[str, str]]:
         """The endpoints as Azure describes them, those that are missing, and those that cannot be understood."""
-        found = attempt("list the endpoints of the workspace", lambda: list(self._resources.endpoints()))
+        found = attempt("list the endpoints of the workspace", lambda: list(self._clients.resources.endpoints()))
         if isinstance(found, Unread):
             return found, (), {}
         by_name = {(name_of(item) or nameless(at)).casefold(): item for at, item in enumerate(found, start=1)}
@@ -253,89 +208,12 @@ class Examiner:
         return good, tuple(name for name in wanted if name not in by_name), broken
 
     def _endpoints(self, items: Mapping[str, Any], samples: Mapping[str, bytes]) -> Mapping[str, EndpointFacts]:
+        def look(name: str) -> EndpointFacts:
+            return look_at(self._clients, self._bound, items[name], sample=samples.get(name))
+
         with ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="doctor") as pool:
-            looked = pool.map(lambda name: self._endpoint(items[name], samples.get(name)), items)
+            looked = pool.map(look, items)
             return dict(zip(items, looked, strict=True))
-
-    def _endpoint(self, item: Any, sample: bytes | None) -> EndpointFacts:
-        state = endpoint_state(item)
-        facts = EndpointFacts(
-            state=state,
-            public=str(item["properties"].get("publicNetworkAccess")).casefold() != "disabled",
-            deployments=self._in_time(lambda: self._deployments(state.name)),
-            diagnostics=self._in_time(lambda: traffic_log.diagnostics(self._manager, state.resource_id)),
-            secret=self._in_time(lambda: self._secret(state.name, state.auth_mode)),
-            reach=self._reach(state.scoring_uri),
-        )
-        if sample is None:
-            return facts
-        return replace(facts, sample=self._in_time(lambda: self._predict(facts, sample)))
-
-    def _reach(self, address: str | None) -> Reach:
-        found = self._in_time(lambda: reaching.reach(self._http, address))
-        return Reach(status=found) if isinstance(found, Unread) else found
-
-    def _deployments(self, endpoint: str) -> Seen[tuple[Machines, ...]]:
-        def read() -> tuple[Machines, ...]:
-            return tuple(_machines(each) for each in self._resources.deployments(endpoint))
-
-        return attempt(f"read the deployments of {endpoint}", read)
-
-    def _secret(self, endpoint: str, auth_mode: str) -> Seen[str]:
-        kind = {"key": "key", "aml_token": "token"}.get(auth_mode, "token of Microsoft Entra ID")
-
-        def ask() -> str:
-            self._keys.get(endpoint, auth_mode)
-            return kind
-
-        return attempt(f"get the {kind} of {endpoint}", ask)
-
-    def _predict(self, facts: EndpointFacts, sample: bytes) -> Seen[Sampled]:
-        scoring = AzureScoring(self._http, self._keys, clock=self._clock)
-
-        def ask() -> Sampled:
-            answer = scoring.send(facts.state, sample, deployment=None, timeout=PREDICTION)
-            good = answer.status == 200
-            return Sampled(
-                good=good, told=answer.why, deployment=answer.deployment, milliseconds=round(answer.milliseconds, 1)
-            )
-
-        return attempt(f"send a prediction to {facts.state.name}", ask)
-
-    # --- clients and bounds
-
-    def _logs(self) -> Any:
-        from azure.monitor.query import LogsQueryClient
-
-        cloud = self._cloud
-        client = LogsQueryClient(self._identity, endpoint=cloud.logs, audience=cloud.logs_audience, **cloud.options())
-        self._closing.callback(client.close)
-        return client
-
-    def _metrics(self) -> Any:
-        from azure.monitor.querymetrics import MetricsClient
-
-        from rollout.azure.metrics import AzureMetrics
-
-        cloud, place = self._cloud, self._workspace
-        client = MetricsClient(
-            cloud.metrics_address(place.region), self._identity, audience=cloud.metrics_audience, **cloud.options()
-        )
-        self._closing.callback(client.close)
-        where = f"subscription {place.subscription_id} in {place.region}"
-        return AzureMetrics(client, place=where, calls=self._calls())
-
-    def _calls(self) -> Calls:
-        return Calls(monotonic=self._clock.monotonic, chance=random.Random(1))  # noqa: S311 - when a try is repeated
-
-    def _real(self) -> float:
-        """Real seconds since some moment."""
-        return self._clock.monotonic() * self._clock.real_seconds(timedelta(seconds=1))
-
-    def _in_time(self, read: Callable[[], Seen[T]]) -> Seen[T]:
-        if self._real() > self._until:
-            return Unread(cause=Cause.TIME, why="Not looked at: the time was up before. Give it more with --timeout.")
-        return read()
 
 
 @contextmanager
@@ -348,13 +226,15 @@ def examiner(
         if callable(close := getattr(made, "close", None)):
             closing.callback(close)
         yield Examiner(
-            cloud=cloud,
-            identity=made,
-            credential=credential,
-            name=name,
-            workspace=workspace,
-            clock=clock,
-            closing=closing,
+            Clients(
+                cloud=cloud,
+                identity=made,
+                credential=credential,
+                name=name,
+                workspace=workspace,
+                clock=clock,
+                closing=closing,
+            )
         )
 
 
@@ -380,13 +260,3 @@ def _log_workspace(facts: WorkspaceFacts) -> str | None:
         return None
     wanted = (facts.log_workspace or "").casefold()
     return next((each.id for each in facts.log_workspaces if each.customer_id.casefold() == wanted), None)
-
-
-def _machines(item: Any) -> Machines:
-    properties = item["properties"]
-    return Machines(
-        name=str(item["name"]),
-        state=str(properties.get("provisioningState")),
-        instance_type=properties.get("instanceType"),
-        instances=int((item.get("sku") or {}).get("capacity") or 1),
-    )
