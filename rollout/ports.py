@@ -29,6 +29,7 @@ from rollout.world import (
     EndpointState,
     Event,
     Freeze,
+    Mirror,
     Scale,
     SetAutoscale,
     Snapshot,
@@ -134,6 +135,12 @@ class Fleet(Protocol):
         """Begin to make a deployment what its file says, without traffic, and to upload what the file brings along.
 
         Nothing is written where it is so already. What is refused on the way is told by `ended`.
+        """
+
+    def mirror(self, endpoint: str, errand: Mirror, *, still_ours: Callable[[], bool]) -> str | None:
+        """Set the mirror traffic of an endpoint; its live traffic stays. Nothing is written where it is so already.
+
+        RefusedError where a fresh read shows copies sent to another deployment, or live traffic on this one.
         """
 
     def doing(self, operation: str) -> str | None:

@@ -19,6 +19,7 @@ from rollout.world import (
     EndpointKind,
     EndpointState,
     Errand,
+    Mirror,
     Scale,
     SetAutoscale,
     Snapshot,
@@ -128,6 +129,8 @@ def _send(fleet: Fleet, rollout: Rollout, errand: Errand, still_ours: Callable[[
             return fleet.set_autoscale(endpoint, errand, still_ours=still_ours)
         case DeleteDeployment():
             return fleet.delete(endpoint, errand, still_ours=still_ours)
+        case Mirror():
+            return fleet.mirror(endpoint, errand, still_ours=still_ours)
         case CreateDeployment():
             if manifest is None or manifest.digest != errand.digest:
                 raise RefusedError(f"the policy has no file for {errand.deployment}")

@@ -202,7 +202,16 @@ class CreateDeployment:
     kind: Literal["create"] = "create"
 
 
-Errand = Scale | SetAutoscale | DeleteDeployment | CreateDeployment
+@dataclass(frozen=True, kw_only=True)
+class Mirror:
+    """Send a deployment copies of this share of the live requests, in percent; 0 ends it."""
+
+    deployment: str
+    share: int
+    kind: Literal["mirror"] = "mirror"
+
+
+Errand = Scale | SetAutoscale | DeleteDeployment | CreateDeployment | Mirror
 
 
 #: Which part of a policy a trial is made for.

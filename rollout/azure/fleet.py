@@ -16,7 +16,7 @@ from rollout.azure.arm import WorkspaceResources
 from rollout.azure.creating import PREFIX, Creations
 from rollout.azure.errors import in_our_words
 from rollout.azure.remedies import told
-from rollout.azure.resources import Malformed, deployment_state, endpoint_state, with_instances
+from rollout.azure.resources import Malformed, deployment_state, endpoint_state, with_instances, with_mirror
 from rollout.azure.waiting import TERMINAL
 from rollout.errors import ConflictError, RefusedError
 from rollout.policy import Manifest
@@ -27,8 +27,10 @@ from rollout.world import (
     DeleteDeployment,
     DeploymentState,
     EndpointState,
+    Mirror,
     Scale,
     SetAutoscale,
+    Split,
 )
 
 _ROLE = (
@@ -76,6 +78,28 @@ class AzureFleet:
         """Make a deployment what its file says: see the port."""
         _ask(still_ours, f"create {errand.deployment} of {endpoint}")
         return self._creations.begin(endpoint, manifest)
+
+    def mirror(self, endpoint: str, errand: Mirror, *, still_ours: Callable[[], bool]) -> str | None:
+        """Set the mirror traffic of an endpoint: see the port."""
+        name, share = errand.deployment, errand.share
+        doing = f"mirror {share} % of the traffic of {endpoint} to {name}" if share else f"end the mirror of {endpoint}"
+        with in_our_words(doing, remedy=_ROLE):
+            item = self._resources.endpoint(endpoint)
+        state = _state(item, doing)
+        if others := state.mirror_traffic.others(name):
+            raise RefusedError(f"Cannot {doing}: copies are sent to {others[0]} already. End that first.")
+        if share and (live := state.traffic.share(name)):
+            raise RefusedError(
+                f"Cannot {doing}: it has {live} % of the traffic, and Azure mirrors to none that is live."
+            )
+        if not state.settled:
+            raise ConflictError(f"Cannot {doing} yet: the endpoint is {state.state}.")
+        if state.mirror_traffic.share(name) == share:
+            return None
+        note = f"copies to {name}; abort first" if share else None
+        body = with_mirror(item, Split.of({name: share}), note=note)
+        with _remedied(doing):
+            return self._resources.put_endpoint(endpoint, body, before=lambda: _ask(still_ours, doing))
 
     def doing(self, operation: str) -> str | None:
         """What a creation is doing now: see the port."""

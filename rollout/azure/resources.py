@@ -106,6 +106,15 @@ def with_split(item: Any, split: Split, *, note: str | None) -> dict[str, Any]:
     return sent
 
 
+def with_mirror(item: Any, mirror: Split, *, note: str | None) -> dict[str, Any]:
+    """The body of the PUT that gives this endpoint other mirror traffic and another note. Raises Malformed."""
+    body = _mapping(item, "the endpoint")
+    traffic = _split(_mapping(body.get("properties"), "properties").get("traffic"), "properties.traffic")
+    sent = with_split(item, traffic, note=note)
+    sent["properties"]["mirrorTraffic"] = mirror.as_traffic()
+    return sent
+
+
 def with_instances(item: Any, instances: int) -> dict[str, Any]:
     """The body of the PUT that gives this deployment so many instances, and changes nothing else. Raises Malformed."""
     body = _mapping(item, "the deployment")

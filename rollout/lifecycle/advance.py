@@ -16,6 +16,7 @@ from rollout.lifecycle.facts import Decision, Facts
 from rollout.lifecycle.gated import allowed_write, begin_approved, start_waits, tell_freezes
 from rollout.lifecycle.guarding import guard
 from rollout.lifecycle.judged import judged
+from rollout.lifecycle.mirrored import begin_mirror, check_mirror, take_off
 from rollout.lifecycle.observed import observe, promoted_already, settle_step
 from rollout.lifecycle.observing.follow import begin, follow
 from rollout.lifecycle.own_checks import guard_blind
@@ -66,6 +67,7 @@ def _settle(story: Story, facts: Facts) -> Decision:
     """A tick of a rollout that has ended and still owes something."""
     for command in facts.commands:
         carry_out(story, command, facts)
+    take_off(story, facts)
     settle(story, facts)
     return _decided(story, facts, write=None)
 
@@ -137,13 +139,20 @@ def _prepare(story: Story, facts: Facts) -> None:
     if story.rollout.undo is not None:
         prepare_undo(story, facts, story.rollout.undo)
         return
-    found = check_created(story, facts) or check_refused(story.rollout) or check_start(story.rollout, facts, story.now)
+    found = (
+        check_mirror(story, facts)
+        or check_created(story, facts)
+        or check_refused(story.rollout)
+        or check_start(story.rollout, facts, story.now)
+    )
     if not isinstance(found, Refused) and start_waits(story, facts):
         return
     if isinstance(found, Ready):
         found = check_trial(story, facts, found)
     if isinstance(found, Ready):
         found = check_capacity(story, facts, found)
+    if isinstance(found, Ready) and begin_mirror(story, found):
+        return
     if isinstance(found, Ready):
         story.set(
             stable=found.stable,

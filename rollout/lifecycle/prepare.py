@@ -78,12 +78,21 @@ def _check_endpoint(rollout: Rollout, endpoint: EndpointState) -> Refused | None
             f"judges by {' and '.join(unseen)}; write `expert: {{evidence: [probes]}}` and "
             "`probes: {request_file: requests/sample.json}`, or checks of your own, into the policy"
         )
-    if endpoint.mirror_traffic.shares and not rollout.observes:
+    if rollout.policy.mirror and endpoint.kind is EndpointKind.KUBERNETES and not rollout.observes:
+        return Refused(
+            sentence=f"{endpoint.name} is a Kubernetes endpoint, and Azure mirrors traffic on managed ones only: take the "
+            "`mirror_traffic` steps out of the policy"
+        )
+    if endpoint.mirror_traffic.shares and not rollout.observes and not _mirrors_itself(rollout, endpoint):
         return Refused(
             sentence=f"{endpoint.name} mirrors traffic ({endpoint.mirror_traffic}), and Azure refuses live traffic for a "
             "mirrored deployment; take the mirror traffic off first"
         )
     return None
+
+
+def _mirrors_itself(rollout: Rollout, endpoint: EndpointState) -> bool:
+    return rollout.mirrors and not endpoint.mirror_traffic.others(rollout.candidate or "")
 
 
 def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: datetime) -> Ready | NotYet | Refused:
@@ -98,8 +107,9 @@ def _check_deployments(rollout: Rollout, facts: Facts, snapshot: Snapshot, now: 
 
 
 def awaited_since(rollout: Rollout) -> datetime:
-    """Since when the rest is awaited: since the candidate was created, where the rollout has done that."""
-    return max(_made(rollout), default=rollout.created_at)
+    """Since when the rest is awaited: since the candidate was created or got copies, where the rollout has done that."""
+    mirrored = [rollout.mirroring.off_at] if rollout.mirroring and rollout.mirroring.off_at else []
+    return max([*_made(rollout), *mirrored], default=rollout.created_at)
 
 
 def _made(rollout: Rollout) -> list[datetime]:

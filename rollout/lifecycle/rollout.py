@@ -80,6 +80,22 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mirroring:
+    """Where the mirror steps stand: `step` is an index into policy.mirror.
+
+    `asked_at` is when this share was asked for, `since` when Azure has shown it, `over_at` when the last bake was over, and
+    `off_at` when the mirror was seen to be off again. `strange_at` is the first look that showed another share.
+    """
+
+    step: int
+    asked_at: datetime
+    since: datetime | None = None
+    over_at: datetime | None = None
+    off_at: datetime | None = None
+    strange_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Foreign:
     """A split that is not ours, and the first snapshot that showed it; `told` once it was told to be a person's."""
 
@@ -177,6 +193,8 @@ class Rollout:
     sizes: tuple[int, int] | None = None  # instances that stable keeps, and that the candidate gets
     originals: tuple[Original, ...] = ()  # what must be put back when the rollout has ended
 
+    mirroring: Mirroring | None = None  # copies of live requests, before the first step
+
     # the step
     started_at: datetime | None = None  # first confirmed split with candidate traffic
     judged_from: datetime | None = None  # what came before is no evidence: the start, or a fresh one
@@ -236,7 +254,12 @@ class Rollout:
     @property
     def owes(self) -> bool:
         """It has ended, and something is left to do: it is ticked until that is done, and its endpoint is not free."""
-        return self.ended and (bool(self.originals) or self.retire is not None)
+        return self.ended and (bool(self.originals) or self.retire is not None or self.mirrors)
+
+    @property
+    def mirrors(self) -> bool:
+        """A mirror of ours is on, or may be."""
+        return self.mirroring is not None and self.mirroring.off_at is None
 
     @property
     def promoted(self) -> bool:

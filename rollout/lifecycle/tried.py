@@ -21,7 +21,9 @@ def check_trial(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet | Re
     if policy.probes is None and policy.smoke_test is None:
         return ready
     story.set(stable=ready.stable, candidate=ready.candidate, pins=ready.pins)
-    trial = facts.trial
+    trial, mirroring = facts.trial, story.rollout.mirroring
+    if trial is not None and mirroring is not None and mirroring.off_at is not None and trial.at < mirroring.off_at:
+        trial = None  # it is asked again after the copies
     until = awaited_since(story.rollout) + AWAITED
     if trial is None:
         return NotYet(sentence="the policy's sample requests are being sent to both deployments", until=until)

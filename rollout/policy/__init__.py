@@ -18,6 +18,7 @@ from rollout.policy.checks import (
     LatencyCheck,
 )
 from rollout.policy.manifest import Manifest
+from rollout.policy.mirror import MirrorStep
 from rollout.policy.model import (
     Approval,
     Doubt,
@@ -50,6 +51,7 @@ __all__ = [
     "Files",
     "LatencyCheck",
     "Manifest",
+    "MirrorStep",
     "NoData",
     "Policy",
     "Probes",

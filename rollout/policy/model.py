@@ -7,6 +7,7 @@ like its file and is equal when read back):
 - `mode`: "act", or "observe": judged and told, never written
 - `stable`, `candidate`: str | None; None = found when the rollout starts. `manifest`: `Manifest(name, path, text, folder)`, the
   deployment's file that the candidate is created from, or None
+- `mirror`: tuple of `MirrorStep(mirror_traffic: int percent, bake)`, before the steps; nobody judges them
 - `steps`: tuple of `Step(traffic: int percent, bake: timedelta in whole minutes, approve: Approval | None)`; shares
   rise and end at 100; `approve` is an approval wanted *before* that step begins:
   `Approval(by: names of groups or people, timeout: timedelta, on_timeout)`
@@ -74,6 +75,7 @@ from rollout.policy.capacity import KEEP as KEEP_SIZE
 from rollout.policy.capacity import Capacity
 from rollout.policy.checks import Checks
 from rollout.policy.manifest import Manifest
+from rollout.policy.mirror import MirrorStep
 from rollout.policy.probes import Probes
 from rollout.policy.smoke import SmokeTest
 from rollout.policy.triggers import Trigger
@@ -252,6 +254,7 @@ class Policy(Common):
     candidate: Deployment = None
     manifest: Manifest | None = None
     trigger: Trigger | None = None
+    mirror: tuple[MirrorStep, ...] = Field(default=(), max_length=MAX_STEPS)
     steps: tuple[Step, ...] = Field(max_length=MAX_STEPS)
     first_step: Literal["auto", "as_written"] = "as_written"
     smoke_test: SmokeTest | None = None

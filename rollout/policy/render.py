@@ -75,7 +75,7 @@ def effective_yaml(policy: Policy) -> str:
         dumped["candidate"] = {key: manifest[key] for key in ("name", "text")}
     if template := dumped.get("trigger", {}).get("model", {}).get("deployment"):
         dumped["trigger"]["model"]["deployment"] = {key: template[key] for key in ("names", "text")}
-    dumped["steps"] = [item for step in dumped["steps"] for item in _items(step)]
+    dumped["steps"] = dumped.pop("mirror") + [item for step in dumped["steps"] for item in _items(step)]
     if policy.waves is not None:
         del dumped["endpoint_name"]
     written = {name: dumped[name] for name in _ORDER if dumped.get(name, "") != ""}

@@ -36,6 +36,7 @@ from rollout.errors import PolicyError
 from rollout.policy.attached import Attachments, Files
 from rollout.policy.checks import Checks, ErrorCheck
 from rollout.policy.manifest import Candidate, WrittenCandidate
+from rollout.policy.mirror import MirrorShare, MirrorStep
 from rollout.policy.model import (
     MAX_STEPS,
     Approval,
@@ -58,15 +59,16 @@ BAKE = timedelta(minutes=15)
 LAST_BAKE = timedelta(minutes=30)
 
 #: Fields and values of later versions, and what to do until then.
-LATER: Mapping[str, str] = {
-    "steps.*.mirror_traffic": "mirrored traffic; take it out, and begin with a small share such as 1%",
-}
+LATER: Mapping[str, str] = {}
 
 
 class WrittenStep(Model):
     """A step with its share, or the approval before the next one."""
 
     traffic: Share | None = Field(default=None, description="The candidate's share of the live traffic")
+    mirror_traffic: MirrorShare | None = Field(
+        default=None, description="The share of the live traffic that is copied to the candidate before any is live"
+    )
     bake: Bake | None = Field(default=None, description="Minutes of judged data", examples=["10m"])
     approve: Approval | None = Field(default=None, description="A person approves before the next step begins")
 
@@ -83,9 +85,11 @@ class WrittenStep(Model):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.approve and (self.traffic is not None or self.bake is not None):
+        if self.approve and (self.traffic is not None or self.bake is not None or self.mirror_traffic is not None):
             raise ValueError("an approval is an item of its own: write `- approve` on the line before the step")
-        if not self.approve and self.traffic is None:
+        if self.mirror_traffic is not None and self.traffic is not None:
+            raise ValueError("Azure mirrors no traffic to a deployment that is live: write two steps, the mirror first")
+        if not self.approve and self.traffic is None and self.mirror_traffic is None:
             raise ValueError("has no share of the traffic: write `traffic: 5%`, or `- approve`")
         return self
 
@@ -97,7 +101,9 @@ class WrittenStep(Model):
             shape.pop("default", None)
         step = {**full, "properties": {name: fields[name] for name in ("traffic", "bake")}, "required": ["traffic"]}
         approval = {**full, "properties": {"approve": fields["approve"]}, "required": ["approve"]}
-        return {"anyOf": [SHARE_SCHEMA, {"const": "approve"}, step, approval]}
+        copies = {name: fields[name] for name in ("mirror_traffic", "bake")}
+        mirror = {**full, "properties": copies, "required": ["mirror_traffic"]}
+        return {"anyOf": [SHARE_SCHEMA, {"const": "approve"}, step, mirror, approval]}
 
 
 DEFAULT_STEPS = tuple(WrittenStep.model_construct(traffic=share) for share in (5, 25, 50, 100))
@@ -156,7 +162,13 @@ class PolicyFile(Common):
     @classmethod
     def _steps_rise(cls, value: tuple[WrittenStep, ...], info: ValidationInfo) -> tuple[WrittenStep, ...]:
         shares = [(at, step.traffic) for at, step in enumerate(value) if step.traffic is not None]
-        broken = [*broken_shares(shares, holdback=info.data.get("holdback")), *_lost_approvals(value)]
+        broken = [
+            *broken_shares(shares, holdback=info.data.get("holdback")),
+            *_lost_approvals(value),
+            *_late_mirrors(value),
+        ]
+        if any(step.mirror_traffic for step in value) and info.data.get("mode") == "observe":
+            broken.append(((), "`mode: observe` writes nothing: take the `mirror_traffic` steps out"))
         if broken:
             raise rule(*broken)
         return value
@@ -251,6 +263,7 @@ class PolicyFile(Common):
             candidate=manifest.name if manifest else self.candidate,
             manifest=manifest,
             trigger=self.trigger.trigger(folder=folder) if self.trigger else None,
+            mirror=_mirror(self.steps, bake=self.bake),
             steps=_resolved(self.steps, bake=self.bake),
             first_step=self._sized(),
             smoke_test=self.smoke_test.smoke_test() if self.smoke_test else None,
@@ -291,6 +304,19 @@ def _lost_approvals(steps: Sequence[WrittenStep]) -> list[tuple[Path, str]]:
     return [((at,), message) for at, step in enumerate(steps) if step.approve and not _has_traffic(following[at])]
 
 
+def _late_mirrors(steps: Sequence[WrittenStep]) -> list[tuple[Path, str]]:
+    """Mirror steps after the first item that is none."""
+    first = next((at for at, step in enumerate(steps) if step.mirror_traffic is None), len(steps))
+    message = "comes after live traffic or an approval: Azure mirrors none to a deployment that is live; write it first"
+    return [((at, "mirror_traffic"), message) for at, step in enumerate(steps) if step.mirror_traffic and at > first]
+
+
+def _mirror(steps: Sequence[WrittenStep], *, bake: timedelta) -> tuple[MirrorStep, ...]:
+    """The mirror steps with their bakes."""
+    mirrors = [step for step in steps if step.mirror_traffic is not None]
+    return tuple(MirrorStep(mirror_traffic=step.mirror_traffic or 0, bake=step.bake or bake) for step in mirrors)
+
+
 def _has_traffic(step: WrittenStep | None) -> bool:
     return step is not None and step.traffic is not None
 
@@ -300,6 +326,8 @@ def _resolved(steps: Sequence[WrittenStep], *, bake: timedelta) -> tuple[Step, .
     found: list[Step] = []
     approve: Approval | None = None
     for at, step in enumerate(steps):
+        if step.mirror_traffic is not None:
+            continue
         if step.traffic is None:
             approve = step.approve
             continue

@@ -33,6 +33,7 @@ class Attempts:
     policy: Policy
     names: tuple[str, str]
     pins: tuple[Pin, Pin]
+    after: datetime | None = None  # the end of the mirror steps that it came after
     trial: Trial | None = None
     made: int = 0
     at: float = 0.0
@@ -55,7 +56,7 @@ class Attempts:
 def wanted(rollout: Rollout) -> bool:
     """Both deployments exist, and nothing else is awaited; the policy has something to ask them."""
     asks = rollout.policy.probes is not None or rollout.policy.smoke_test is not None
-    return asks and rollout.phase is Phase.PREPARING and rollout.pins is not None
+    return asks and rollout.phase is Phase.PREPARING and rollout.pins is not None and not rollout.mirrors
 
 
 def attempts_of(rollout: Rollout, known: Attempts | None) -> Attempts | None:
@@ -63,9 +64,14 @@ def attempts_of(rollout: Rollout, known: Attempts | None) -> Attempts | None:
     if not wanted(rollout) or rollout.pins is None or not rollout.stable or not rollout.candidate:
         return None
     names, pins = (rollout.stable, rollout.candidate), rollout.pins
-    if known is not None and known.names == names and not any(map(Pin.difference, known.pins, pins)):
+    after = rollout.mirroring.off_at if rollout.mirroring else None
+    if (
+        known is not None
+        and (known.names, known.after) == (names, after)
+        and not any(map(Pin.difference, known.pins, pins))
+    ):
         return known
-    return Attempts(ref=rollout.ref, policy=rollout.policy, names=names, pins=pins)
+    return Attempts(ref=rollout.ref, policy=rollout.policy, names=names, pins=pins, after=after)
 
 
 def made(

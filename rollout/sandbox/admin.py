@@ -19,6 +19,7 @@ from rollout.sandbox.access import Access
 from rollout.sandbox.calls import Calls
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import fault_json, parse_fault
+from rollout.sandbox.mirror import Mirror
 from rollout.sandbox.resources import Asset, AssetKind
 from rollout.sandbox.telemetry import Delays, TrafficLog
 
@@ -30,7 +31,8 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 class Admin:
     """The handlers."""
 
-    def __init__(self, *, cloud: Cloud, clock: WallClock, log: TrafficLog, calls: Calls) -> None:
+    def __init__(self, *, cloud: Cloud, clock: WallClock, log: TrafficLog, calls: Calls, mirror: Mirror) -> None:
+        self._mirror = mirror
         self._cloud = cloud
         self._calls = calls
         self._clock = clock
@@ -135,6 +137,8 @@ class Admin:
             "state": endpoint.state,
             "traffic": dict(endpoint.spec.traffic),
             "shown": dict(self._cloud.traffic_shown(endpoint)),
+            "mirror": dict(endpoint.spec.mirror),
+            "copies": self._mirror.told(endpoint.name),
             "modified_by": endpoint.system.modified_by.id,
             "deployments": [
                 {

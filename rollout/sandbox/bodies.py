@@ -98,7 +98,7 @@ def endpoint_body(identity: Identity, endpoint: Endpoint, *, shown: Traffic) -> 
         "scoringUri": identity.scoring_uri(endpoint.name) if endpoint.created else None,
         "swaggerUri": None,
         "traffic": dict(shown),
-        "mirrorTraffic": {},
+        "mirrorTraffic": dict(spec.mirror),
         "compute": spec.compute,
     }
     return {

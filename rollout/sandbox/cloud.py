@@ -192,7 +192,7 @@ class Cloud:
             return None
         if parent.state.busy or old.state.busy:
             raise rules.conflict(parent.name)
-        if share := parent.spec.traffic.get(old.name, 0):
+        if share := parent.spec.traffic.get(old.name, 0) or parent.spec.mirror.get(old.name, 0):
             raise rules.invalid(
                 f"Deployment {old.name} cannot be deleted: it takes {share} percent of the traffic. "
                 "Set its traffic to 0 first."
@@ -232,6 +232,16 @@ class Cloud:
         if chosen is None or chosen.generation == 0:
             reason = f"no deployment {name}" if name is not None else "no deployment with positive weight"
             raise rules.Refusal(404, "NotFound", f"Endpoint {found.name} has {reason}.")
+        return self._routed(found, chosen)
+
+    def mirrored(self, endpoint: str) -> Routed | None:
+        """Where a copy of a request goes that named no deployment; None: nowhere."""
+        found = self._endpoint(endpoint)
+        drawn = (name for name, share in found.spec.mirror.items() if self._chance.random() * 100 < share)
+        chosen = self._deployments[found.name.casefold()].get(next(drawn, "").casefold())
+        return self._routed(found, chosen) if chosen is not None and chosen.generation else None
+
+    def _routed(self, found: Endpoint, chosen: Deployment) -> Routed:
         return Routed(
             endpoint_id=self.identity.endpoint_id(found.name),
             endpoint=found.name,
@@ -277,7 +287,7 @@ class Cloud:
     # Operations
 
     def _create_endpoint(self, name: str, wish: EndpointSpec, actor: Actor) -> Operation:
-        if wish.traffic:
+        if wish.traffic or wish.mirror:
             raise rules.invalid(
                 "Traffic cannot be set while an endpoint is created: create its deployments first.",
                 code="InvalidTraffic",
@@ -301,7 +311,9 @@ class Cloud:
         there = self._deployments[old.name.casefold()].values()
         known = {each.name: each for each in there if each.state is not State.DELETING}
         split = rules.check_traffic(wish.traffic, known=known, before=old.spec.traffic)
-        wish = replace(wish, traffic=split)
+        kubernetes = wish.compute is not None
+        mirror = limits.check_mirror(wish.mirror, known=known, traffic=split, kubernetes=kubernetes)
+        wish = replace(wish, traffic=split, mirror=mirror)
         operation = self._begin(Work.UPDATE, old.name, None, self.timings.endpoint_update, wish=wish)
         system = self._touched(old.system, actor)
         self._set_endpoint(replace(old, state=State.UPDATING, operation=operation.id, system=system))

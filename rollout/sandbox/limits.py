@@ -3,10 +3,12 @@
 The rule: pure checks of a wish against what is there; the refusals are Azure's (`rules.py`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from rollout.sandbox import rules, skus
-from rollout.sandbox.resources import Deployment, DeploymentSpec, Endpoint, EndpointSpec, Identity
+from rollout.sandbox.resources import Deployment, DeploymentSpec, Endpoint, EndpointSpec, Identity, Traffic
+
+MOST_MIRRORED = 50  # percent
 
 
 def check_new_endpoint(name: str, *, count: int, taken: Collection[str]) -> None:
@@ -49,3 +51,32 @@ def check_machines(
     own = parent.name.casefold(), name.casefold()
     others = [each.spec for each in all_deployments if (each.endpoint.casefold(), each.name.casefold()) != own]
     skus.check_quota(wish, others, subscription=identity.subscription_id)
+
+
+def check_mirror(
+    wish: Traffic, *, known: Mapping[str, Deployment], traffic: Traffic, kubernetes: bool
+) -> dict[str, int]:
+    """The mirrored share, keyed as the deployment spells its name, without zeros. Raises Refusal."""
+    names = {name.casefold(): name for name in known}
+    asked = {name: share for name, share in wish.items() if share}
+    if not asked:
+        return {}
+    if kubernetes:
+        raise _refused("Mirrored traffic is not supported for Kubernetes online endpoints.")
+    if strangers := sorted(name for name in asked if name.casefold() not in names):
+        raise _refused(f"Mirror traffic names deployments that do not exist in the endpoint: {', '.join(strangers)}.")
+    if len(asked) > 1:
+        raise _refused("Traffic can be mirrored to one deployment only.")
+    (name, share), live = next(iter(asked.items())), {key.casefold() for key, part in traffic.items() if part}
+    if not 0 < share <= MOST_MIRRORED:
+        raise _refused(f"The mirrored percentage must be from 0 to {MOST_MIRRORED}; {share} was given.")
+    if name.casefold() in live:
+        raise _refused(f"Deployment {name} cannot take live traffic and mirrored traffic at the same time.")
+    found = known[names[name.casefold()]]
+    if found.generation == 0:
+        raise _refused(f"Deployment {found.name} cannot take traffic: it is in {found.state} provisioning state.")
+    return {found.name: share}
+
+
+def _refused(words: str) -> rules.Refusal:
+    return rules.invalid(words, code="InvalidMirrorTraffic")

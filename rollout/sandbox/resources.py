@@ -159,6 +159,7 @@ class EndpointSpec:
     public_network_access: str = "Enabled"
     compute: str | None = None  # of a Kubernetes endpoint: the attached cluster's ARM id
     traffic: Traffic = field(default_factory=dict)
+    mirror: Traffic = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

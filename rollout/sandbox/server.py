@@ -111,7 +111,7 @@ def build_app(
     serving = Serving(cloud=cloud, log=log, clock=clock.now, chance=random.Random(chance))
     monitor = Monitor(cloud=cloud, log=log, tokens=tokens, clock=clock.now, wall=time.time)
     calls = Calls(wall=time.time)
-    admin = Admin(cloud=cloud, clock=clock, log=log, calls=calls)
+    admin = Admin(cloud=cloud, clock=clock, log=log, calls=calls, mirror=serving.mirror)
     app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[calls.middleware])
     # The control plane answers whatever else lies under /subscriptions/: metrics come before it.
     for face in (directory, monitor, Arm(cloud=cloud, gate=gate, metrics=monitor.metrics), admin, serving):

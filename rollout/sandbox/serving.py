@@ -21,6 +21,7 @@ from rollout.sandbox.background import in_background
 from rollout.sandbox.channel import Reply
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import Effect
+from rollout.sandbox.mirror import Mirror
 from rollout.sandbox.processes import BusyError, ServerGoneError, Supervisor
 from rollout.sandbox.resources import Routed
 from rollout.sandbox.rules import Refusal
@@ -52,6 +53,7 @@ class Serving:
 
     def __init__(self, *, cloud: Cloud, log: TrafficLog, clock: Callable[[], datetime], chance: random.Random) -> None:
         self.supervisor = Supervisor(cloud=cloud, clock=clock)
+        self.mirror = Mirror(self.supervisor)
         self._cloud = cloud
         self._log = log
         self._clock = clock
@@ -65,6 +67,7 @@ class Serving:
         """For `app.cleanup_ctx`: model processes run while the app does."""
         async with in_background(self.supervisor.run()):
             yield
+            await self.mirror.end()
 
     async def score(self, request: web.Request) -> web.Response:
         """One prediction."""
@@ -83,6 +86,9 @@ class Serving:
         except asyncio.CancelledError:
             self._write_refused(visit, Outcome(status=0, reason="client disconnected"))
             raise
+        copy = self._cloud.mirrored(routed.endpoint) if "azureml-model-deployment" not in request.headers else None
+        if copy is not None:
+            self.mirror.send(copy, visit.body)
         return await self._predict(visit, routed)
 
     async def _predict(self, visit: "_Visit", routed: Routed) -> web.Response:

@@ -30,8 +30,6 @@ PASSED_ON = (
 def parse_endpoint(body: Mapping[str, Any]) -> EndpointSpec:
     """What a PUT of an endpoint asks for; traffic still as it was written."""
     values = _mapping(body.get("properties"), "properties")
-    if any(_mapping(values.get("mirrorTraffic"), "mirrorTraffic").values()):
-        raise rules.not_offered("Mirrored traffic is not in this version of the sandbox: leave out mirror_traffic.")
     auth = AUTH_MODES.get(str(values.get("authMode", "")).casefold())
     if auth is None:
         raise rules.invalid(f"authMode '{values.get('authMode')}' is not one of {', '.join(AUTH_MODES.values())}.")
@@ -45,6 +43,7 @@ def parse_endpoint(body: Mapping[str, Any]) -> EndpointSpec:
         public_network_access=values.get("publicNetworkAccess") or "Enabled",
         compute=values.get("compute") or None,
         traffic=_shares(values.get("traffic")),
+        mirror=_shares(values.get("mirrorTraffic")),
     )
 
 

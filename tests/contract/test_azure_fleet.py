@@ -12,7 +12,7 @@ from rollout.errors import ConflictError, RefusedError
 from rollout.ports import Ended, Fleet
 from rollout.sandbox import seed
 from rollout.sandbox.resources import Actor, State
-from rollout.world import DeleteDeployment, EndpointState, Scale, SetAutoscale
+from rollout.world import DeleteDeployment, EndpointState, Mirror, Scale, SetAutoscale, Split
 from tests.support.azure import connected
 from tests.support.sandbox import LocalSandbox, local_sandbox
 
@@ -160,3 +160,38 @@ def test_a_deployment_with_traffic_is_never_deleted_and_one_without_is(sandbox: 
     assert operation is not None
     _until(sandbox, lambda cloud: [each.name for each in cloud.deployments(NAME)] == ["blue", "green", "small"])
     assert fleet.ended(operation) == Ended(why=None)
+
+
+def test_copies_are_sent_and_ended_and_the_live_traffic_stays(
+    sandbox: LocalSandbox, azure: Azure, fleet: Fleet
+) -> None:
+    before = azure.endpoints["sandbox"].get(NAME)
+    assert before is not None
+    on, off = Mirror(deployment="green", share=10), Mirror(deployment="green", share=0)
+    assert fleet.mirror(NAME, off, still_ours=lambda: True) is None  # it is off already
+    _over(sandbox, fleet, fleet.mirror(NAME, on, still_ours=lambda: True))
+    found = azure.endpoints["sandbox"].get(NAME)
+    assert found is not None
+    assert (found.mirror_traffic, found.traffic) == (Split.of({"green": 10}), before.traffic)
+    assert found.tags["rollout"] == "copies to green; abort first"
+    with pytest.raises(RefusedError, match="copies are sent to green already"):
+        fleet.mirror(NAME, Mirror(deployment="blue", share=10), still_ours=lambda: True)
+    _over(sandbox, fleet, fleet.mirror(NAME, off, still_ours=lambda: True))
+    found = azure.endpoints["sandbox"].get(NAME)
+    assert found is not None
+    assert (found.mirror_traffic, found.traffic) == (Split(), before.traffic)
+    with pytest.raises(RefusedError, match="Azure mirrors to none that is live"):
+        fleet.mirror(NAME, Mirror(deployment="blue", share=10), still_ours=lambda: True)
+    with pytest.raises(RefusedError, match="from 0 to 50"):
+        fleet.mirror(NAME, Mirror(deployment="green", share=60), still_ours=lambda: True)
+
+
+def _over(local: LocalSandbox, fleet: Fleet, operation: str | None) -> None:
+    assert operation is not None
+    pause = threading.Event()
+    for _ in range(1000):
+        local.call(lambda cloud: cloud.hurry())
+        if fleet.ended(operation) is not None:
+            return
+        pause.wait(0.02)
+    pytest.fail("The operation never ended.")

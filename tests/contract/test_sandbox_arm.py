@@ -418,11 +418,22 @@ def test_a_wrong_split_is_a_400_with_its_cause(
     assert words in told(caught.value)
 
 
-def test_mirrored_traffic_is_refused_in_a_sentence(client: MLClient, at_blue: str) -> None:
+@pytest.mark.parametrize(
+    ("mirror", "words"),
+    [
+        ({"blue": 10}, "cannot take live traffic and mirrored traffic at the same time"),
+        ({"green": 51}, "The mirrored percentage must be from 0 to 50; 51 was given"),
+        ({"purple": 10}, "do not exist in the endpoint: purple"),
+    ],
+)
+def test_mirrored_traffic_that_azure_refuses(
+    client: MLClient, at_blue: str, mirror: dict[str, int], words: str
+) -> None:
     endpoint = client.online_endpoints.get(at_blue)
-    endpoint.mirror_traffic = {"green": 10}
-    with pytest.raises(HttpResponseError, match="Mirrored traffic is not in this version of the sandbox"):
+    endpoint.mirror_traffic = mirror
+    with pytest.raises(HttpResponseError) as caught:
         client.online_endpoints.begin_create_or_update(endpoint)
+    assert words in told(caught.value)
 
 
 def test_a_cluster_that_is_not_attached_is_a_400(sandbox: LocalSandbox, client: MLClient) -> None:

@@ -1,5 +1,8 @@
 """What happens before the candidate gets its first live request: nobody is hurt by what goes wrong here."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from rollout.sandbox.seed import SAMPLES
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
@@ -95,3 +98,40 @@ def test_candidate_not_created(stage: Stage) -> None:
     end = stage.view()["sentence"]
     assert end.startswith(f"Not started: Cannot create deployment green of {stage.endpoint}:"), end
     assert "No module named 'nltk'" in stage.alert("aborted")["sentence"]
+
+
+MIRRORED = "steps: [{mirror_traffic: 20%, bake: 2m}, {traffic: 50%, bake: 3m}, {traffic: 100%, bake: 3m}]"
+
+
+def _seen(stage: Stage) -> Mapping[str, Any]:
+    """The endpoint as the sandbox has it, with the copies that were sent."""
+    found: list[Mapping[str, Any]] = stage.scene.ask("GET", "status")["endpoints"]
+    return next(each for each in found if each["name"] == stage.endpoint)
+
+
+@side_by_side(rps=10)
+def test_mirrored(stage: Stage) -> None:
+    """Copies first, counted by nobody; they end before the first live request."""
+    stage.serve()
+    (stage.home / "sample.json").write_text(REQUEST, encoding="utf-8")
+    stage.start(MIRRORED, *PROBED[1:])
+    stage.until(lambda: _seen(stage)["copies"].get("green", 0) > 5, "green gets copies")
+    assert (_seen(stage)["mirror"], _seen(stage)["traffic"]) == ({"green": 20}, {"blue": 100})
+    stage.until_confirmed(50)
+    assert _seen(stage)["mirror"] == {}
+    assert stage.happened("mirrored")
+    assert "unjudged" in stage.alert("mirroring")["sentence"]
+    stage.ask("abort", "--reason", "seen enough")
+    stage.ending().check(code=2, phase="aborted", traffic={"blue": 100})
+
+
+@side_by_side(rps=5)
+def test_mirror_taken_off(stage: Stage) -> None:
+    """Whoever aborts under copies gets rid of them, too."""
+    stage.serve()
+    (stage.home / "sample.json").write_text(REQUEST, encoding="utf-8")
+    stage.start(MIRRORED.replace("2m", "30m"), *PROBED[1:])
+    stage.until(lambda: _seen(stage)["mirror"] == {"green": 20}, "Azure mirrors")
+    stage.ask("abort", "--reason", "seen enough")
+    stage.until(lambda: _seen(stage)["mirror"] == {}, "the mirror is off", ended=True)
+    stage.ending().check(code=5, phase="aborted", traffic={"blue": 100})

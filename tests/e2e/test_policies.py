@@ -22,6 +22,7 @@ FILES = {
     "canary.yaml",
     "kubernetes.yaml",
     "low-traffic.yaml",
+    "mirror-first.yaml",
     "mlflow-from-registry.yaml",
     "own-checks.yaml",
     "region-waves.yaml",
@@ -125,6 +126,21 @@ def test_low_traffic(stage: Stage) -> None:
     stage.wait_again()
     end = stage.ending(within=LONG)
     end.check(code=0, phase="succeeded", traffic={"green": 100})
+
+
+@pytest.mark.slow
+@side_by_side(rps=20, own_speed=SPEED)
+def test_mirror_first(stage: Stage) -> None:
+    """Copies of live requests, which nobody judges; then the smoke test again, and live traffic."""
+    stage.serve(warm=60)
+    stage.start_text(text_for(stage, "mirror-first.yaml"))
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="succeeded", traffic={"green": 100})
+    assert len(end.sentences("mirroring")) == 2
+    assert "green answered 20 of 20 requests of the smoke test" in end.sentences("progressing")[0]
+    status = next(each for each in stage.scene.ask("GET", "status")["endpoints"] if each["name"] == stage.endpoint)
+    assert status["mirror"] == {}
+    assert status["copies"]["green"] > 0
 
 
 @pytest.mark.slow

@@ -377,7 +377,7 @@ def test_the_schema_accepts_what_the_parser_accepts(text: str) -> None:
         "steps: [101%]",
         "steps: [{traffic: 5%, approve: {}}, 100%]",
         "steps: [{bake: 10m}, 100%]",
-        "steps: [{mirror_traffic: 5%}, 100%]",
+        "steps: [{mirror_traffic: 51%}, 100%]",
         "bake: 15",
         "bake: 15 minutes",
         "holdback: 30%",

@@ -295,9 +295,25 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "mirror": (
-        "endpoint_name: diners\nsteps:\n  - {mirror_traffic: 10%, bake: 10m}\n  - 100%\n",
+        "endpoint_name: diners\nsteps:\n  - {mirror_traffic: 60%, bake: 10m}\n  - 100%\n",
+        ['p.yaml:3:22: steps[0].mirror_traffic: "60%" is out of range: Azure mirrors 50% at most'],
+    ),
+    "mirror after live traffic": (
+        "endpoint_name: diners\nsteps:\n  - 5%\n  - {mirror_traffic: 10%}\n  - {mirror_traffic: 10%, traffic: 100%}\n",
         [
-            "p.yaml:3:6: steps[0].mirror_traffic: not yet: mirrored traffic; take it out, and begin with a small share such as 1%"
+            "p.yaml:5:5: steps[2]: Azure mirrors no traffic to a deployment that is live: write two steps, the mirror first",
+        ],
+    ),
+    "mirror too late": (
+        "endpoint_name: diners\nsteps:\n  - 5%\n  - {mirror_traffic: 10%}\n  - 100%\n",
+        [
+            "p.yaml:4:22: steps[1].mirror_traffic: comes after live traffic or an approval: Azure mirrors none to a deployment that is live; write it first",
+        ],
+    ),
+    "mirror alone": (
+        "endpoint_name: diners\nsteps:\n  - {mirror_traffic: 10%}\n",
+        [
+            "p.yaml:3:3: steps: there is no step with traffic: write shares that rise to 100%, such as [5%, 25%, 50%, 100%]",
         ],
     ),
     "approve by": (
