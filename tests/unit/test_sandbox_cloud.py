@@ -335,7 +335,9 @@ def test_deleting_an_endpoint_takes_its_deployments_along(world: World) -> None:
     ("body", "words"),
     [
         ({"compute": "/subscriptions/x/computes/k8s"}, "The compute of endpoint shop cannot be changed"),
-        ({"mirrorTraffic": {"green": 10}}, "Mirrored traffic is not in this version"),
+        ({"mirrorTraffic": {"blue": 10}}, "cannot take live traffic and mirrored traffic at the same time"),
+        ({"mirrorTraffic": {"green": 51}}, "The mirrored percentage must be from 0 to 50; 51 was given."),
+        ({"mirrorTraffic": {"green": 5, "blue": 5}}, "Traffic can be mirrored to one deployment only."),
         ({"auth": "password"}, "authMode 'password' is not one of"),
     ],
 )
