@@ -56,7 +56,7 @@ class Examiner:
         self._bound = Bound(self._clients.clock, wanted.seconds)
         place = self._workspace
         audiences = identity.services(
-            self._clients.cloud, logs=place.log_workspace is not None, metrics=place.metrics == "batch", scoring=False
+            self._clients.cloud, logs=place.log_workspace is not None, metrics=place.metrics == "batch"
         )
         who, tokens = identity.tokens(self._clients.identity, self._clients.credential, audiences)
         if isinstance(who, Unread):

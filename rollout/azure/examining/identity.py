@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 MANAGER = "Resource Manager"
 
 
-def services(cloud: Cloud, *, logs: bool, metrics: bool, scoring: bool) -> Mapping[str, str]:
-    """What tokens are wanted for, with their audiences."""
+def services(cloud: Cloud, *, logs: bool, metrics: bool) -> Mapping[str, str]:
+    """What tokens are wanted for, with their audiences; one for predictions is asked for where an endpoint takes it."""
     found = {MANAGER: cloud.resource_manager}
     found |= {"Log Analytics": cloud.logs_audience} if logs else {}
-    found |= {"metrics": cloud.metrics_audience} if metrics else {}
-    return found | ({"predictions": cloud.scoring_audience} if scoring else {})
+    return found | ({"metrics": cloud.metrics_audience} if metrics else {})
 
 
 def tokens(

@@ -175,6 +175,10 @@ def _gigabytes(size: float) -> str:
 
 def _mirror(facts: EndpointFacts, rows: Mapping[str, Rows]) -> Iterator[Finding]:
     """Whether the log holds rows of the deployment that gets copies, as many as copies were sent."""
+    if not facts.state.mirror_traffic.shares:
+        yield ok(
+            "mirrored rows", "Nothing is mirrored now: whether Azure logs the copies shows only while they are sent."
+        )
     for name, share in facts.state.mirror_traffic.shares:
         live = sum(each.recent for other, each in rows.items() if other != name)
         own = rows[name].recent if name in rows else 0
