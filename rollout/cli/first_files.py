@@ -83,7 +83,8 @@ def policy_text(found: Found, *, files: Files) -> tuple[str, Policy]:
         chosen = proposal(start, found.profile) or start
         seen = plan_of(chosen, found.profile)
     head = [
-        f"Rollouts of {found.endpoint}, as its traffic allows. rollout lint checks this file, rollout plan plays it."
+        f"Rollouts of {found.endpoint}, as its traffic allows.",
+        "rollout lint checks this file, rollout plan plays it.",
     ]
     head += _seen(found, seen)
     blocks = _commented(as_yaml(chosen, base=base))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -309,8 +310,6 @@ def _write(file: Path, text: str) -> None:
 
 
 def _comments_of(file: Path) -> list[str]:
-    """What the policy says at its top."""
+    """What the policy says at its top of the traffic, after what it is and how to check it."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    return [line.removeprefix("# ") for line in lines[: next(at for at, each in enumerate(lines) if each[:1] != "#")]][
-        1:
-    ]
+    return [line.removeprefix("# ") for line in takewhile(lambda line: line.startswith("#"), lines)][2:]

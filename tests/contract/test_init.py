@@ -54,7 +54,8 @@ def policy(person: Commands, name: str = NAME) -> tuple[str, Policy]:
 
 def test_settings_and_a_policy_from_the_endpoints_traffic(person: Commands, sandbox: LocalSandbox) -> None:
     told = init(person, "--from-last", "1d")
-    assert told.startswith(f"Written: rollout.yaml, policies/{NAME}.yaml, policies/policy.schema.json.\n")
+    written = f"Written: rollout.yaml, policies/{NAME}.yaml, policies/policy.schema.json.\n"
+    assert told.startswith(f"{written}  Seen in ")
     assert f"Next: rollout doctor -n {NAME}" in told
     text, found = policy(person)
     assert "requests a minute on average, errors" in text
