@@ -7,6 +7,7 @@ from typing import Any
 
 from azure.core.exceptions import ResourceExistsError
 
+from rollout.azure.arm import WorkspaceResources
 from rollout.sandbox.seed import SAMPLES
 from tests.support.sandbox import ml_client
 
@@ -95,6 +96,44 @@ class Person:
         names = [{"name": deployment}, {"endpoint_name": endpoint}]
         described = load_online_deployment(SAMPLES / "blue-v1.yml", params_override=names)
         self._client.online_deployments.begin_create_or_update(described).result()
+
+    def resize(self, endpoint: str, deployment: str, instances: int) -> None:
+        """Give a deployment so many instances."""
+        described = self._client.online_deployments.get(deployment, endpoint)
+        described.instance_count = instances
+        self._client.online_deployments.begin_create_or_update(described).result()
+
+    def instances(self, endpoint: str) -> dict[str, int]:
+        """How many each deployment has."""
+        found = self._client.online_deployments.list(endpoint)
+        return {each.name: int(each.instance_count) for each in found}
+
+    def autoscale(self, endpoint: str, deployment: str, minimum: int, maximum: int) -> None:
+        """Have Azure Monitor scale a deployment, through Azure Resource Manager, as the portal does."""
+        target = self._client.online_deployments.get(deployment, endpoint).id
+        capacity = {"minimum": str(minimum), "default": str(minimum), "maximum": str(maximum)}
+        properties = {
+            "enabled": True,
+            "targetResourceUri": target,
+            "profiles": [{"name": "usual", "capacity": capacity, "rules": []}],
+        }
+        group = f"/subscriptions/{self._client.subscription_id}/resourceGroups/{self._client.resource_group_name}"
+        setting = f"{group}/providers/Microsoft.Insights/autoscalesettings/{endpoint}-{deployment}"
+        self._resources().put_autoscale(setting, {"location": "westeurope", "properties": properties})
+
+    def autoscaled(self, endpoint: str) -> dict[str, tuple[int, int]]:
+        """Minimum and maximum of the autoscale settings of an endpoint's deployments."""
+        found = {}
+        for each in self._resources().autoscale_settings():
+            target = str(each["properties"]["targetResourceUri"]).split("/")
+            if target[-3] == endpoint:
+                capacity = each["properties"]["profiles"][0]["capacity"]
+                found[target[-1]] = (int(capacity["minimum"]), int(capacity["maximum"]))
+        return found
+
+    def _resources(self) -> WorkspaceResources:
+        client = self._client
+        return WorkspaceResources(client, resource_group=client.resource_group_name, workspace=client.workspace_name)
 
     def traffic(self, endpoint: str) -> dict[str, int]:
         """The split as the SDK shows it, without zeros."""
