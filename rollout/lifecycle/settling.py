@@ -78,7 +78,9 @@ def _autoscale_back(story: Story, facts: Facts, original: Original) -> bool:
     """Whether the setting is still to be put back."""
     rollout, name = story.rollout, original.deployment
     found = (facts.autoscale or {}).get(name.casefold())
-    wanted = original.promoted if rollout.promoted else original.autoscale
+    endpoint = facts.snapshot.endpoint if facts.snapshot else None
+    serves = endpoint is not None and endpoint.traffic.share(name) > 0
+    wanted = original.promoted if serves or rollout.promoted else original.autoscale
     if limits_of(found) == limits_of(wanted):
         sent = _setting(name, wanted, found or original.ours)
         _done(story, sent, f"The autoscale setting of {name} is as the rollout leaves it.")

@@ -158,10 +158,7 @@ def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Ev
     active = select(_T.id, _T.phase, _T.doc).where(_T.active, _of(rollout.ref))
     found = connection.execute(active).one_or_none()
     if found and not _superseded(connection, found.doc, found.id, rollout):
-        what = "`rollout promote` ends it" if found.phase == Phase.GUARDING else "abort it"
-        raise ConflictError(
-            f"Endpoint {rollout.ref} already has an active rollout ({found.id}, {found.phase}): wait until it ends, or {what}."
-        )
+        raise ConflictError(_taken(rollout.ref, found.id, Phase(found.phase)))
     connection.execute(insert(tables.rollouts), _new_row(rollout))
     _write_events(connection, rollout.id, events)
 
@@ -190,6 +187,15 @@ def _new_row(rollout: Rollout) -> dict[str, Any]:
         "woken": False,
         "fence": 0,
     }
+
+
+def _taken(ref: EndpointRef, rollout_id: str, phase: Phase) -> str:
+    """Why no other rollout begins."""
+    if phase.ended:
+        done = f"The last rollout of {ref} ({rollout_id}, {phase}) still puts its deployments back as they were"
+        return f"{done}: try again in a minute; `rollout history {ref}` says how far it is."
+    what = "`rollout promote` ends it" if phase is Phase.GUARDING else "abort it"
+    return f"Endpoint {ref} already has an active rollout ({rollout_id}, {phase}): wait until it ends, or {what}."
 
 
 def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> bool:

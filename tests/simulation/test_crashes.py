@@ -13,12 +13,14 @@ import pytest
 
 from rollout.analysis.verdict import Judgement, Reason, Stage, Verdict
 from rollout.lifecycle import Phase
+from rollout.policy import Capacity
 from tests.support.lives import FAIL, policy, verdict
 from tests.support.local_azure import Killed
 from tests.support.site import Site
 
 P = Phase
 LONGEST = 4 * 60  # looks of 15 s
+SIZED = Capacity(match_stable=1.2)  # of three instances of blue, which Azure scales from two to five
 MOST = 6  # kills of each kind and story
 
 
@@ -55,6 +57,8 @@ class End:
     phase: Phase
     traffic: dict[str, int]
     told: tuple[str, ...]
+    instances: dict[str, int]
+    autoscaled: dict[str, tuple[int, int]]
 
 
 STORIES: dict[str, tuple[Callable[[Stage, int], Verdict], Phase]] = {
@@ -69,29 +73,40 @@ class Story:
 
     def __init__(self, folder: Path, says: Callable[[Stage, int], Verdict]) -> None:
         self.says = says
-        self.site = Site(folder, judge=self.judge, policy=policy(5, 25, 100, bake=2))
+        self.site = Site(folder, judge=self.judge, policy=policy(5, 25, 100, bake=2, capacity=SIZED))
 
     def judge(self, judgement: Judgement, *, stage: Stage, now: int, **_: object) -> tuple[Judgement, Verdict]:
         return judgement, self.says(stage, now)
 
-    def play(self, *, killed_at: tuple[str, int] | None = None) -> End:
+    def play(self, *, killed_at: tuple[str, int] | None = None, errand: bool = False) -> End:
         """To the end."""
         site = self.site
         site.azure.begin()
+        site.fleet.resize("blue", 3)
+        site.fleet.autoscaled("blue", 2, 5)
         if killed_at is not None:
             kind, number = killed_at
             fates = ["taken"] * number + [kind]
-            (site.azure.next_writes.extend(fates) if kind != "read" else site.azure.kill_at_read(number))
+            if kind == "read":
+                site.azure.kill_at_read(number)
+            else:
+                (site.fleet.next_errands if errand else site.azure.next_writes).extend(fates)
         site.start()
         for _ in range(LONGEST):
             try:
                 site.run(seconds=15, step=5)
             except Killed:
                 site.restart()
-            if site.rollout.ended:
+            if site.rollout.ended and not site.rollout.owes:
                 break
         told = tuple(event.kind for event in site.history if event.kind not in {"confirmed", "preparing"})
-        return End(phase=site.rollout.phase, traffic=site.azure.traffic, told=told)
+        return End(
+            phase=site.rollout.phase,
+            traffic=site.azure.traffic,
+            told=told,
+            instances=site.fleet.instances(),
+            autoscaled=site.fleet.limits(),
+        )
 
 
 @pytest.fixture
@@ -102,12 +117,12 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def played(folder: Path, name: str, **how: tuple[str, int]) -> tuple[End, Story]:
+def played(folder: Path, name: str, *, errand: bool = False, **how: tuple[str, int]) -> tuple[End, Story]:
     where = folder / "-".join([name, *(f"{kind}{number}" for kind, number in how.values())]).replace(" ", "-")
     where.mkdir()
     story = Story(where, STORIES[name][0])
     try:
-        return story.play(**how), story
+        return story.play(**how, errand=errand), story
     finally:
         story.site.store.close()
 
@@ -120,6 +135,20 @@ def test_killed_at_any_write_the_end_is_the_same(folder: Path, name: str, kind: 
     for number in range(min(len(story.site.azure.puts), MOST)):
         end, _ = played(folder, name, killed_at=(kind, number))
         assert end == undisturbed, f"killed at write {number}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("promoted", "killed after"), ("rolled back", "killed before"), ("rolled back", "killed after")]
+)
+def test_killed_at_any_errand_everything_is_put_back_all_the_same(folder: Path, name: str, kind: str) -> None:
+    undisturbed, story = played(folder, name)
+    promoted = name == "promoted"
+    assert undisturbed.instances == {"blue": 3, "green": 4 if promoted else 1}
+    assert undisturbed.autoscaled == {"blue": (2, 5), **({"green": (2, 5)} if promoted else {})}
+    assert len(story.site.fleet.sent) == (5 if promoted else 6)
+    for number in range(len(story.site.fleet.sent)):
+        end, _ = played(folder, name, killed_at=(kind, number), errand=True)
+        assert end == undisturbed, f"{kind} at errand {number}"
 
 
 @pytest.mark.parametrize("name", STORIES)
