@@ -1,12 +1,15 @@
 """Releases as commands and scripts meet them: started by a policy with waves, shown, paused, resumed, aborted."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from rollout.errors import ConflictError
 from rollout.lifecycle import Phase
+from rollout.lifecycle.releases import Decision
 from tests.contract.test_commands import run
 from tests.support.api import TOKEN, LocalApi, local_api
 
@@ -148,3 +151,29 @@ def test_what_cannot_be_started_is_said(http: httpx.Client) -> None:
     elsewhere = start(http, POLICY.replace("workspace: test", "workspace: nowhere"))
     assert "nowhere is not in the settings" in elsewhere.json()["detail"]
     assert http.get("/v1/releases").json()["releases"] == []
+
+
+def test_many_who_look_at_once_begin_each_rollout_once(api: LocalApi, http: httpx.Client) -> None:
+    start(http)
+    api.put("id-1-1", phase=Phase.SUCCEEDED, stable="blue", candidate="green", sentence="Promoted.")
+    with ThreadPoolExecutor(8) as pool:
+        for looked in [pool.submit(api.conductor.look) for _ in range(16)]:
+            looked.result()
+    kept = api.store.load_release("id-1")
+    assert [member.phase for member in kept.release.members] == [Phase.SUCCEEDED, Phase.PENDING, Phase.PENDING]
+    assert sorted(one.id for one in api.store.rollouts()) == ["id-1-1", "id-1-2", "id-1-3"]
+    assert [event.kind for event in kept.release.events] == ["release_asked", "release_running"]
+
+
+def test_an_endpoint_that_got_busy_under_way_costs_the_others_nothing(api: LocalApi, http: httpx.Client) -> None:
+    """Somebody else starts a rollout there after the release has looked: nothing is written, and the next look sees it."""
+    start(http)
+    before = api.store.load_release("id-1")
+    api.start("endpoint_name: rec-neu\n")
+    promote(api, "rec-weu")
+    found = {member.ref: member.phase for member in api.store.load_release("id-1").release.members}
+    assert [phase for ref, phase in found.items() if ref.name == "rec-neu"] == [None]
+    assert [phase for ref, phase in found.items() if ref.workspace == "test"] == [Phase.PENDING]
+    assert "Endpoint rec-neu has another rollout" in api.store.load_release("id-1").release.sentence
+    with pytest.raises(ConflictError):
+        api.store.save_release(Decision(release=before.release), [], version=before.version)

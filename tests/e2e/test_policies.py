@@ -172,7 +172,7 @@ def test_own_checks(stage: Stage) -> None:
 @pytest.mark.slow
 @side_by_side(rps=12, own_speed=FAST)
 def test_region_waves(stage: Stage) -> None:
-    """Three regions as three endpoints; with little time between, and few requests for each."""
+    """Three regions as three endpoints; with shorter bakes, little time between, and few requests for each."""
     names = ("recommender-weu", "recommender-neu", "recommender-eus")
     regions = [Stage(scene=stage.scene, endpoint=name, rps=12, home=stage.home) for name in names]
     try:
@@ -180,7 +180,11 @@ def test_region_waves(stage: Stage) -> None:
             region.serve(warm=100)
         text = (POLICIES / "region-waves.yaml").read_text(encoding="utf-8")
         assert "between: 2h " in text
-        text = text.replace("between: 2h ", "between: 10m ").replace("keep_stable: 24h", "keep_stable: 1h")
+        text = (
+            text.replace("bake: 10m", "bake: 5m")
+            .replace("between: 2h ", "between: 10m ")
+            .replace("keep_stable: 24h", "keep_stable: 1h")
+        )
         regions[0].start_text(text + "min_requests: 5\nchecks: {latency_p95: off}\n")
         end = regions[0].ending(within=LONG)
     finally:
@@ -193,7 +197,7 @@ def test_region_waves(stage: Stage) -> None:
     assert "Wave 2 of 2 begins: recommender-neu, recommender-eus." in end.printed
     began = [datetime.fromisoformat(view["created_at"]) for view in views]
     assert began[1] == began[2]
-    assert began[1] - began[0] >= timedelta(minutes=2 * 10 + 10)
+    assert began[1] - began[0] >= timedelta(minutes=2 * 5 + 10)
 
 
 @pytest.mark.slow
