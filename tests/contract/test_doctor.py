@@ -1,6 +1,8 @@
 """`rollout doctor` through the real SDKs against the sandbox: what it finds, what it costs, what one refusal hides."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +20,7 @@ from rollout.sandbox.access import Access
 from rollout.sandbox.cloud import Cloud
 from rollout.sandbox.faults import ArmFault, MonitorFault
 from rollout.sandbox.load import LoadOptions, send
-from rollout.sandbox.resources import Actor
+from rollout.sandbox.resources import Actor, State
 from rollout.sandbox.seed import SAMPLES, deployment_body, endpoint_body
 from rollout.sandbox.telemetry import Delays
 from rollout.settings import parse_settings, with_sandbox
@@ -148,6 +150,30 @@ def test_a_pipeline_that_deploys_with_all_traffic_is_named(sandbox: LocalSandbox
     assert found["sentence"].startswith("old-pipeline wrote deployment blue at ")
     assert "as a pipeline with --all-traffic does" in found["sentence"]
     sandbox.call(lambda cloud: cloud.activity.clear())
+
+
+def mirrored(look: Look) -> str:
+    sentence: str = look(NAME, code=0)["mirrored rows"]["sentence"]
+    return sentence
+
+
+def test_copies_are_seen_and_not_judged_too_early(sandbox: LocalSandbox, look: Look) -> None:
+    identity = sandbox.sandbox.cloud.identity
+    green = deployment_body(yaml.safe_load((SAMPLES / "blue-v1.yml").read_text()), identity)
+    bob = Actor(id="bob")
+    sandbox.call(lambda cloud: cloud.put_deployment(NAME, "green", green, actor=bob))
+    deadline = time.monotonic() + 60
+    while sandbox.call(lambda cloud: (cloud.hurry(), cloud.deployment(NAME, "green").state)[1]) is not State.SUCCEEDED:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.1)
+    body = endpoint_body({}, identity)
+    body["properties"] |= {"traffic": {"blue": 100}, "mirrorTraffic": {"green": 20}}
+    sandbox.call(lambda cloud: (cloud.put_endpoint(NAME, body, actor=bob), cloud.hurry()))
+    send(LoadOptions(sandbox=sandbox.values, rps=40, seconds=2, spacing="even"))
+    assert "green gets copies of 20 %: whether they are logged cannot be told yet" in mirrored(look)
+    body["properties"]["mirrorTraffic"] = {}
+    sandbox.call(lambda cloud: (cloud.put_endpoint(NAME, body, actor=bob), cloud.hurry()))
+    assert "Nothing is mirrored now" in mirrored(look)
 
 
 def test_a_policys_sample_is_sent_only_when_asked(rollout: Commands, look: Look) -> None:

@@ -251,7 +251,11 @@ def test_the_volume_of_a_day() -> None:
 
 @pytest.mark.parametrize(
     ("green", "mark", "told"),
-    [(60, Mark.OK, "mirrored requests are logged"), (2, Mark.WARNING, "are not logged")],
+    [
+        (60, Mark.OK, "mirrored requests are logged"),
+        (2, Mark.OK, "cannot be told yet (2 rows of it in the last hour)"),
+        (0, Mark.WARNING, "about 60 copies were sent: mirrored requests are not logged"),
+    ],
 )
 def test_whether_mirrored_requests_are_logged(green: int, mark: Mark, told: str) -> None:
     state = replace(endpoint().state, mirror_traffic=Split.of({"green": 10}))
@@ -259,6 +263,8 @@ def test_whether_mirrored_requests_are_logged(green: int, mark: Mark, told: str)
     found = of(endpoint(state=state), seen)["mirrored rows"]
     assert found.mark is mark
     assert told in found.sentence
+    new = replace(state, last_modified_at=NOW - timedelta(minutes=5))
+    assert of(endpoint(state=new), seen)["mirrored rows"].mark is Mark.OK
 
 
 def test_a_kubernetes_endpoint_wants_probes() -> None:

@@ -5,7 +5,7 @@ The rule: pure, one finding for each question, the same questions for every endp
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from rollout.azure.examining.facts import Cause, EndpointFacts, Rows, Seen, Unread, WorkspaceFacts
@@ -22,7 +22,7 @@ SILENT = timedelta(minutes=25)  # Azure's logs are three to ten minutes late, tw
 EXPENSIVE = 10e9  # bytes a day that are worth a word
 LEAST_SPAN = timedelta(minutes=5)
 DAY = timedelta(days=1)
-ENOUGH_MIRRORED = 0.5
+ENOUGH_MIRRORED, LEAST_MIRRORED = 0.5, 10  # of the copies sent; copies
 
 
 def endpoint_findings(name: str, facts: EndpointFacts, all_facts: WorkspaceFacts, *, probed: bool) -> list[Finding]:
@@ -92,7 +92,7 @@ def _log(facts: EndpointFacts, all_facts: WorkspaceFacts) -> Iterator[Finding]:
     else:
         yield ok("first row", seen)
     yield _volume(rows)
-    yield from _mirror(facts, rows)
+    yield from _mirror(facts, rows, all_facts.looked_at)
 
 
 def _diagnostics(facts: EndpointFacts, all_facts: WorkspaceFacts, *, arriving: bool) -> Iterator[Finding]:
@@ -173,7 +173,7 @@ def _gigabytes(size: float) -> str:
     return f"{size / 1e9:.2g} GB" if size >= 1e8 else f"{size / 1e6:.2g} MB"
 
 
-def _mirror(facts: EndpointFacts, rows: Mapping[str, Rows]) -> Iterator[Finding]:
+def _mirror(facts: EndpointFacts, rows: Mapping[str, Rows], now: datetime) -> Iterator[Finding]:
     """Whether the log holds rows of the deployment that gets copies, as many as copies were sent."""
     if not facts.state.mirror_traffic.shares:
         yield ok(
@@ -182,16 +182,28 @@ def _mirror(facts: EndpointFacts, rows: Mapping[str, Rows]) -> Iterator[Finding]
     for name, share in facts.state.mirror_traffic.shares:
         live = sum(each.recent for other, each in rows.items() if other != name)
         own = rows[name].recent if name in rows else 0
-        wanted = live * share / 100
-        if wanted < 1:
-            yield ok("mirrored rows", f"{name} gets copies of {share} %, and too few requests came in to tell.")
-        elif own >= ENOUGH_MIRRORED * wanted:
-            yield ok(
-                "mirrored rows", f"{number(own)} rows of {name}, which gets copies only: mirrored requests are logged."
-            )
-        else:
-            told = f"{number(own)} rows of {name}, where {number(wanted)} copies were sent: mirrored requests are not logged."
-            yield warning("mirrored rows", f"{told} A mirror step cannot be judged here.")
+        yield _copies(name, share, own=own, wanted=live * share / 100, soon=_changed_lately(facts, now))
+
+
+def _copies(name: str, share: int, *, own: int, wanted: float, soon: bool) -> Finding:
+    """What the rows of the last hour say of a deployment that gets copies only; `wanted` if it got them all the hour."""
+    if own >= ENOUGH_MIRRORED * wanted and own:
+        return ok(
+            "mirrored rows", f"{number(own)} rows of {name}, which gets copies only: mirrored requests are logged."
+        )
+    if own or wanted < LEAST_MIRRORED or soon:
+        why = f"{number(own)} rows of it in the last hour" if own else "too early, or too few requests"
+        return ok(
+            "mirrored rows", f"{name} gets copies of {share} %: whether they are logged cannot be told yet ({why})."
+        )
+    told = f"No row of {name}, where about {number(wanted)} copies were sent: mirrored requests are not logged."
+    return warning("mirrored rows", f"{told} A mirror step cannot be judged here.")
+
+
+def _changed_lately(facts: EndpointFacts, now: datetime) -> bool:
+    """Whether the copies may have begun so lately that none of their rows has arrived."""
+    changed = facts.state.last_modified_at
+    return changed is not None and now - changed < SILENT
 
 
 # --- the scoring address
