@@ -54,7 +54,8 @@ class AzureFleet:
 
     def scale(self, endpoint: str, errand: Scale, *, still_ours: Callable[[], bool]) -> str | None:
         """Give a deployment so many instances: see the port."""
-        doing = f"give {errand.deployment} of {endpoint} {errand.instances} instances"
+        number = f"{errand.instances} instance{'' if errand.instances == 1 else 's'}"
+        doing = f"give {errand.deployment} of {endpoint} {number}"
         item = self._at_rest(endpoint, errand.deployment, doing)
         body = with_instances(item, errand.instances)
         if errand.idle:

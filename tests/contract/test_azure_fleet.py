@@ -152,6 +152,14 @@ def test_azures_refusals_of_an_autoscale_setting_are_told(sandbox: LocalSandbox,
         fleet.set_autoscale(NAME, SetAutoscale(deployment="nobody", setting=setting, body=body), still_ours=always)
 
 
+def test_what_serves_is_not_made_small_where_it_should_be_idle(sandbox: LocalSandbox, fleet: Fleet) -> None:
+    with pytest.raises(
+        RefusedError, match="give blue of restaurant-recommender 1 instance: it has 100 % of the traffic"
+    ):
+        fleet.scale(NAME, Scale(deployment="blue", instances=1, idle=True), still_ours=always)
+    assert sandbox.call(lambda cloud: cloud.deployment(NAME, "blue").state) is State.SUCCEEDED
+
+
 def test_a_deployment_with_traffic_is_never_deleted_and_one_without_is(sandbox: LocalSandbox, fleet: Fleet) -> None:
     with pytest.raises(RefusedError, match="delete blue of restaurant-recommender: it has 100 % of the traffic"):
         fleet.delete(NAME, DeleteDeployment(deployment="blue"), still_ours=always)
