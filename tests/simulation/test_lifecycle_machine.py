@@ -72,6 +72,8 @@ POLICIES = {
         approve={1: {"timeout": "2h"}},
         windows={"allow": [f"mon-sun {hour:02}:00-{hour:02}:45 UTC" for hour in range(24)]},
     ),
+    "alerts": policy(when={"regression": "alert"}),
+    "guards": policy(after={"keep_stable": "30m", "then": "keep"}),
     "pauses": policy(when={"regression": "pause", "doubt": {"extend": "10m", "then": "rollback"}}),
 }
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -221,6 +223,8 @@ class Anything(RuleBasedStateMachine):
         """A first step, a person's word, the share that a retreat had cut, or a pass of the step before."""
         if before.phase in {P.PENDING, P.PREPARING} or said & GOES_UP:
             return True
+        if before.fail_stands:
+            return False
         if before.given is not None:
             return self.said.verdict.action == "pass" or before.judged_from is None
         if before.phase is P.RETREATED:
@@ -271,14 +275,15 @@ class Anything(RuleBasedStateMachine):
         rollout, traffic = self.site.rollout, self.site.azure.traffic
         check_sentence(rollout.sentence)
         if rollout.phase is P.SUCCEEDED:
-            assert traffic.get("green") == 100 or self.moved_after_the_end()
+            by_hand = rollout.sentence.startswith("Guarding has ended: ")
+            assert traffic.get("green") == 100 or by_hand or self.moved_after_the_end()
         elif rollout.phase is P.ROLLED_BACK:
             assert traffic.get("blue") == 100 or self.moved_after_the_end()
         elif rollout.phase is P.ROLLING_BACK:  # a third deployment stands in the way, and a person was paged
             assert "unconfirmed" in rollout.told
             assert "red" in traffic
         elif not rollout.ended:
-            assert rollout.phase is P.PAUSED or rollout.awaits_approval, rollout.sentence
+            assert rollout.phase is P.PAUSED or rollout.awaits_approval or rollout.fail_stands, rollout.sentence
             assert "`rollout " in rollout.sentence, "a person is told what to do"
 
     def moved_after_the_end(self) -> bool:
