@@ -262,7 +262,7 @@ def _checks(view: View, look: Look) -> list[str]:
     if not any(map(saw, view["checks"])):
         return [] if view["ended"] else ["No requests of this step were seen yet."]
     lines = _check_table(view, look)
-    if view["verdict"]:
+    if view["verdict"] and view["phase"] != "guarding":  # which compares nothing, and so gathers no evidence
         ends = "would end" if _observes(view) else "ends"
         line = f"Evidence against the candidate: {view['verdict']['threshold']:g} {ends} it."
         lines.append(look.paint(line, "quiet"))

@@ -88,6 +88,7 @@ def explain(
     points, looked = _points(rollout, exhibits), bool(exhibits)
     if not points:
         points, looked = list(_points_of(history)), False
+    points += _watched(rollout)
     wanted = [index for index, point in enumerate(points) if step is None or (point.stage and point.stage.step == step)]
     if not wanted:
         raise RefusedError(_nothing(rollout, points, step))
@@ -138,6 +139,13 @@ def _points_of(history: Sequence[Event]) -> Iterator[Point]:
             if verdict != before:
                 yield Point(at=event.at, verdict=verdict, stage=_STAGE.validate_python(stage) if stage else None)
             before = verdict
+
+
+def _watched(rollout: Rollout) -> list[Point]:
+    """What was seen last while guarding: the watch keeps no state, so there is one such look, and no stage."""
+    if rollout.guarded_until is None or rollout.verdict is None:
+        return []
+    return [Point(at=rollout.decided_at or rollout.phase_since, verdict=rollout.verdict, stage=None)]
 
 
 def _judged(rollout: Rollout, exhibits: Sequence[Exhibit], at: datetime) -> Judged | None:

@@ -7,6 +7,7 @@ import pytest
 
 from rollout.analysis.verdict import Reason
 from rollout.lifecycle import Phase, eta
+from rollout.lifecycle.explain import explain
 from rollout.lifecycle.lessons import lessons_of
 from rollout.policy import When
 from rollout.web.views import outcome
@@ -152,3 +153,12 @@ def test_an_incident_of_both_is_told_and_moves_nothing() -> None:
     for _ in range(3):
         life.tick(shared)
     assert (life.phase, len(life.told("shared_incident"))) == (P.GUARDING, 1)
+
+
+def test_explain_tells_what_was_seen_while_guarding() -> None:
+    life = guarding()
+    told = replace(FAIL, sentence="The candidate failed: errors 9.0 % (90 of 1 000) in the last 10 min.")
+    life.tick(told)
+    life.tick(seconds=40)
+    found = explain(life.rollout, (), life.events)
+    assert (found.at, found.verdict.sentence, found.stage) == (life.rollout.decided_at, told.sentence, None)
