@@ -8,6 +8,7 @@ from random import Random
 from rollout.analysis.cells import Cell
 from rollout.ports import Reading
 from tests.support.local_azure import LocalLogs
+from tests.support.local_fleet import LocalFleet
 from tests.support.site import Site
 
 
@@ -48,6 +49,7 @@ class Played(Site):
 
     def __post_init__(self) -> None:
         self.logs = Trickling(self.azure)
+        self.fleet = LocalFleet(self.azure)
         self.open()
 
 
