@@ -20,7 +20,7 @@ _OTHERS = re.compile(r"isNaN|isNil|isInf|default\(|\|\||&&|len\(")
 _STEPS: Mapping[str, str] = {
     "setCanaryScale": "deployments are not scaled by a rollout: give the candidate as many instances as stable",
     "setHeaderRoute": "no routing by header; call the candidate with the header azureml-model-deployment instead",
-    "setMirrorRoute": "no mirrored traffic yet; begin with a small share such as 1%",
+    "setMirrorRoute": "put `- {mirror_traffic: 10%, bake: 10m}` before the first step",
     "experiment": "no experiments; the candidate is compared with stable at every step",
     "plugin": "no plugins",
     "replicaProgressThreshold": "pods are Azure's",

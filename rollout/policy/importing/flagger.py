@@ -16,8 +16,8 @@ USUAL_INTERVAL = timedelta(minutes=1)
 #: Fields of the analysis without a counterpart, and why.
 _ANALYSIS: Mapping[str, str] = {
     "threshold": "not needed: evidence is weighed over all minutes, and no single one rolls back",
-    "mirror": "no mirrored traffic yet; begin with a small share such as 1%",
-    "mirrorWeight": "no mirrored traffic yet; begin with a small share such as 1%",
+    "mirror": "put `- {mirror_traffic: 10%, bake: 10m}` before the first step",
+    "mirrorWeight": "put `- {mirror_traffic: 10%, bake: 10m}` before the first step",
     "match": "no routing by header or cookie; call the candidate with the header azureml-model-deployment instead",
     "stepWeightPromotion": "the last traffic moves at once, when the last bake has ended",
     "sessionAffinity": "Azure has no sticky sessions between deployments",
@@ -33,7 +33,7 @@ _HOOKS: Mapping[str, str] = {
     "confirm-traffic-increase": "an approval before every step; here they stand before the first and the last at most",
     "rollback": "`rollout abort` rolls back at any time",
     "event": "a webhook channel of the settings gets every alert",
-    "pre-rollout": "tests before the first step; run them before `rollout start`",
+    "pre-rollout": "tests before the first step; write a `smoke_test`",
     "rollout": "tests and load while it runs; the candidate is judged on its live traffic",
     "post-rollout": "work afterwards; `rollout start --wait` ends with 0 or 2 for a pipeline to go on from",
 }
