@@ -75,12 +75,15 @@ class LocalAzure:
     broken: dict[str, str] = field(default_factory=dict)
     before_put: Callable[[Split], None] = lambda split: None
     late: list[tuple[datetime, Split]] = field(default_factory=list)  # accepted nowhere yet, and still on their way
+    kind_of_cloud: Callable[..., Cloud] = Cloud
     cloud: Cloud = field(init=False)
 
     def __post_init__(self) -> None:
         chance = random.Random(self.seed)
         timings = Timings(deployment_create=(5.0, 5.0), deployment_update=(5.0, 5.0), deployment_delete=(5.0, 5.0))
-        self.cloud = Cloud(clock=self.clock.now, chance=chance, faults=Faults(), timings=timings, hosted=False)
+        self.cloud = self.kind_of_cloud(
+            clock=self.clock.now, chance=chance, faults=Faults(), timings=timings, hosted=False
+        )
         for kind, name in (("environments", "env"), ("codes", "code"), ("models", "recommender")):
             for version in ("1", "2", "3"):
                 self.cloud.assets.register(Asset(kind=kind, name=name, version=version), now=self.clock.now())  # type: ignore[arg-type]
