@@ -53,11 +53,12 @@ Move = Begin | Drop | Replace
 
 
 def decide(scene: Scene, waiting: Sequence[Start]) -> Sequence[Move]:
-    """What to do about what waits for this policy, newest first."""
+    """What to do about what waits for this policy, newest first; a time that has come passes over nothing that appeared."""
     moves: list[Move] = []
     left: list[Start] = []
-    for start in waiting:
-        why = _outdated(scene, start) or (f"{left[0].what} came after it" if left else None)
+    for start in sorted(waiting, key=lambda start: start.kind == "schedule"):
+        newer = "waits already" if start.kind == "schedule" and left and left[0].kind != "schedule" else "came after it"
+        why = _outdated(scene, start) or (f"{left[0].what} {newer}" if left else None)
         if why is None:
             left.append(start)
         else:

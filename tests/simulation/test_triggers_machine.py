@@ -49,6 +49,7 @@ class Triggers(RuleBasedStateMachine):
         tags: dict[str, Any] = {"rollout": "auto"} if tagged else {}
         with suppress(Refusal):
             self.yard.azure.deploy(name, version, instances=instances, **tags)
+        self._look()
 
     @rule(instances=st.integers(1, 3))
     def scale_all(self, instances: int) -> None:
@@ -57,12 +58,14 @@ class Triggers(RuleBasedStateMachine):
             version = int((found.spec.model or "1").rpartition("/")[2])
             with suppress(Refusal):
                 self.yard.azure.deploy(found.name, version, instances=instances, **found.spec.tags)
+        self._look()
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
         self.yard.azure.delete(name)
+        self._look()
 
-    @rule(name=NAMES, share=st.sampled_from([0, 50, 100]))
+    @rule(name=NAMES, share=st.sampled_from([0, 0, 50, 100]))
     def shift(self, name: str, share: int) -> None:
         other = "blue" if name != "blue" else "green"
         with suppress(Refusal):
@@ -72,11 +75,15 @@ class Triggers(RuleBasedStateMachine):
     @rule(version=st.integers(1, 4), stage=st.sampled_from(["Production", "Archived"]))
     def stage(self, version: int, stage: str) -> None:
         self.yard.shelf.add(str(version), stage=stage)
+        self._look()
 
     @rule(minutes=st.sampled_from([1, 1, 31, 24 * 60]), fails=st.sampled_from([False, False, False, True]))
     def look(self, minutes: int, fails: bool) -> None:
         if fails:
             self.yard.azure.next_reads.append(UnavailableError("Azure did not answer."))
+        self._look(minutes)
+
+    def _look(self, minutes: int = 1) -> None:
         serving = set(self.yard.azure.traffic)
         with suppress(RolloutError):
             self.yard.look(minutes=minutes)
@@ -103,6 +110,7 @@ class Triggers(RuleBasedStateMachine):
             self.yard.goes_on(phase)
         else:
             self.yard.ends(Phase.ABORTED)
+        self._look()
 
     @invariant()
     def nothing_is_started_twice(self) -> None:
@@ -126,6 +134,6 @@ class Triggers(RuleBasedStateMachine):
 
 
 Triggers.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestTriggers = Triggers.TestCase

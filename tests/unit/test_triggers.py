@@ -306,6 +306,18 @@ def test_a_schedule_that_finds_two_names_both(yard: Yard) -> None:
     assert yard.told()[-1].endswith("black and white wait without traffic: name one as `candidate` in the policy")
 
 
+def test_a_time_that_comes_passes_over_nothing_that_waits(yard: Yard) -> None:
+    yard.wait_for(Trigger(deployment=AUTO.deployment, schedule=NIGHTLY.schedule))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.azure.deploy("white", 2, rollout="auto")
+    yard.look(minutes=60)
+    assert yard.told()[-1] == "the schedule of 2026-11-22 03:00 UTC: passed, deployment white waits already"
+    yard.goes_on(Phase.ROLLED_BACK)
+
+    assert yard.look() == ["white pending", "black rolled_back"]
+
+
 def test_a_first_look_makes_up_nothing(yard: Yard) -> None:
     yard.wait_for(NIGHTLY)
     yard.azure.deploy("black", 3)
