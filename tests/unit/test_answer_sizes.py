@@ -13,6 +13,7 @@ from rollout.policy import Checks
 from rollout.world import Severity
 from tests.support.lives import REF, policy
 from tests.support.local_azure import LocalLogs
+from tests.support.local_fleet import LocalFleet
 from tests.support.site import Site
 
 
@@ -29,7 +30,7 @@ class Served(Site):
     """A site with such a log."""
 
     def __post_init__(self) -> None:
-        self.logs = Sized(self.azure)
+        self.logs, self.fleet = Sized(self.azure), LocalFleet(self.azure)
         self.open()
 
 
