@@ -1,8 +1,10 @@
 """Triggers from end to end: a deployment appears, and its rollout begins without anybody asking."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from rollout.sandbox.seed import SAMPLES
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
 
@@ -58,4 +60,39 @@ def test_triggered_by_a_tag(stage: Stage) -> None:
     assert f"{stage.endpoint} in sandbox" in shown
     assert shown.count("deployment green  started") == 2, shown
     assert "deployment blue  known\n    it serves" in shown
+    stage.ask("abort", "--reason", "the story is told")
+
+
+PROBED = """\
+endpoint_name: {endpoint}
+steps: [{{traffic: 50%, bake: 30m}}, {{traffic: 100%, bake: 30m}}]
+checks: {{latency_p95: off}}
+expert: {{evidence: [probes], early: false}}
+probes: {{requests: ['{request}']}}
+trigger:
+  deployment: {{tags: {{rollout: auto}}}}
+  schedule: {{expression: "* * * * *", time_zone: Europe/Paris}}
+  when_busy: replace
+"""
+
+
+@side_by_side(rps=0)
+def test_scheduled_then_replaced(stage: Stage) -> None:
+    """What waits is rolled out when the time comes; what appears then takes its place, after the traffic is back."""
+    stage.serve("blue")
+    request = json.dumps(json.loads((SAMPLES / "requests" / "sample.json").read_text(encoding="utf-8")))
+    file = stage.daemon.home / "policies" / f"{stage.endpoint}.yaml"
+    file.write_text(PROBED.format(endpoint=stage.endpoint, request=request), encoding="utf-8")
+    stage.until(lambda: _trigger(stage)["since"], "the first look")
+
+    stage.alex.deploy(stage.endpoint, "green")
+    stage.until(stage.rollouts, "the schedule starts a rollout")
+    assert stage.view()["started_by"].startswith("a trigger (the schedule of ")
+    stage.until_confirmed(50)
+    stage.alex.deploy(stage.endpoint, "black", tags=AUTO)
+    stage.until(lambda: len(stage.rollouts()) == 2, "the newer one's rollout", ended=True)
+
+    new, old = stage.rollouts()
+    assert (new["candidate"], old["candidate"], old["phase"]) == ("black", "green", "aborted")
+    assert "deployment black takes its place (when_busy: replace)" in old["sentence"]
     stage.ask("abort", "--reason", "the story is told")
