@@ -47,8 +47,8 @@ def more_bad(judged: Judged, finding: Finding, check: Check, since: int) -> Chan
 
 def _change(judged: Judged, finding: Finding, check: Check, since: int, *, better: bool) -> Change:
     bar = bucket(check.candidate_bar(finding.bar)) if finding.bar else None
-    series = next((one for one in judged.series if one.source == finding.source), None)
-    cells = [series.candidate[minute] for minute in taken(series) if minute >= since] if series else []
+    series = next(one for one in judged.series if one.source == finding.source)  # what is told was shown
+    cells = [series.candidate[minute] for minute in taken(series) if minute >= since]
     bad = sum(sum(_bad_of(cell, check, bar).values()) for cell in cells)
     good = sum(sum(_good_of(cell, check, bar).values()) for cell in cells)
 

@@ -308,10 +308,11 @@ def broken_shares(shares: Sequence[tuple[int, int]], *, holdback: int | None) ->
     last_at, last = shares[-1]
     if last != 100:
         yield (last_at, "traffic"), f"the last step ends at {last}%: add a step of 100% after it"
-    for at, share in shares[:-1] if holdback else ():
-        if 100 - (holdback or 0) < share < 100:
+    room = 100 - (holdback or 0)
+    for at, share in shares[:-1]:
+        if room < share < 100:
             message = f"{share}% leaves no room for the {holdback}% that `holdback` keeps on stable"
-            yield (at, "traffic"), f"{message}: write at most {100 - (holdback or 0)}%, or `holdback: 0%`"
+            yield (at, "traffic"), f"{message}: write at most {room}%, or `holdback: 0%`"
 
 
 def long_enough(deadline: timedelta, *, bakes: Iterable[timedelta]) -> timedelta:

@@ -53,11 +53,24 @@ def test_the_engine_agrees_with_the_scalar_evidence(
             assert engine.blocks[c, r] == process.blocks
 
 
-@given(st.integers(0, 10**6), st.floats(0.05, 1.0))
+def test_the_greatest_spread_between_minutes_is_the_same_in_arrays() -> None:
+    """All fails on one of the two and nothing on the other, and then the other way round."""
+    tuning, margin = planned(10, may_retreat=True), MARGINS[0]
+    engine, scalar = Processes([margin], tuning, 1), Process()
+    for minute in range(40):
+        counts = Counts(30.0 if minute % 2 else 0.0, 1000.0, 0.0 if minute % 2 else 30.0, 1000.0)
+        engine.take(*(np.full((1, 1), count) for count in counts), np.array([True]))
+        scalar = scalar.after(counts, margin, tuning, minute=minute, prove=True)
+    assert scalar.noise.tau(tuning.tau) == 1.0
+    assert engine.tau() == pytest.approx(1.0)
+    assert engine.evidence() == pytest.approx(scalar.evidence(tuning.horizon))
+
+
+@given(st.integers(0, 10**6), st.floats(0.05, 1.0), st.sampled_from([3, 5000]))
 @settings(max_examples=30, deadline=None)
-def test_a_single_block_is_as_likely_in_arrays(seed: int, tau: float) -> None:
+def test_a_single_block_is_as_likely_in_arrays(seed: int, tau: float, most: int) -> None:
     rng = np.random.default_rng(seed)
-    m, n = rng.integers(0, 5000, (2, 3, 4)).astype(float) * (rng.random((2, 3, 4)) < 0.9)
+    m, n = rng.integers(0, most, (2, 3, 4)).astype(float) * (rng.random((2, 3, 4)) < 0.9)
     z, x = np.floor(m * rng.random((3, 4))), np.floor(n * rng.random((3, 4)))
     ratio, allowance = (np.array([[getattr(margin, name)] for margin in MARGINS]) for name in ("ratio", "allowance"))
     found = likelihood(z, m, x, n, ratio=ratio, allowance=allowance, tau=np.full((3, 4), tau))

@@ -99,6 +99,13 @@ def test_no_single_minute_decides_and_every_number_is_finite(sequence: list[Coun
         assert 0.05 <= process.noise.tau(TUNING.tau) <= 1.0
 
 
+def test_evidence_stays_finite_however_long_a_crash_lasts() -> None:
+    """Each minute multiplies it by up to e^6."""
+    crashed = fed(Counts(0, 1000, 1000, 1000), 200)
+    assert crashed.evidence(TUNING.horizon) == pytest.approx(1e100, rel=0.01)
+    assert crashed.suspicion() == pytest.approx(1e100)
+
+
 @given(st.integers(1, 500), st.integers(0, 5000))
 def test_the_prior_is_spent_once(horizon: int, blocks_seen: int) -> None:
     spent = sum(placed(block, horizon) for block in range(blocks_seen))

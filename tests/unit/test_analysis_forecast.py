@@ -172,6 +172,8 @@ def test_hours_that_were_not_looked_at_count_as_the_mean_of_the_others() -> None
     assert found is not None
     assert (found.per_minute[0], found.per_minute[1], found.per_minute[2]) == (100.0, 0.0, 50.0)
     assert (found.minutes, found.lag, found.begins, found.days) == (2 * HOUR, 4, 30, 0.5)
+    assert found.durations == {bucket(50.0): 90 * HOUR}
+    assert found.p95 == pytest.approx(50.0, rel=0.1)
     assert found.error_rate == pytest.approx((5 * HOUR + 0.5) / (100 * HOUR + 1))
     assert found.client_error_rate == pytest.approx((5 * HOUR + 0.5) / (100 * HOUR + 1))
     assert (found.rate(0), found.rate(29), found.rate(30), found.rate(90)) == (100.0, 100.0, 0.0, 50.0)

@@ -131,6 +131,20 @@ def test_the_budget_is_off_unless_it_is_written() -> None:
     assert criteria.harm_budget is None
 
 
+def test_the_source_that_is_surest_of_the_harm_counts_not_the_one_that_shows_the_most() -> None:
+    """Where stable is bad too, the same excess may be chance."""
+    both = policy(
+        expert={"evidence": ["logs", "metrics"], "harm_budget": 30},
+        checks={"client_errors": "off", "latency_p95": "off"},
+        when={"suspicion": "hold"},
+    )
+    clear = logs(minutes(cell(990, bad=10), 3), minutes(cell(970, bad=30), 3))
+    noisy = replace(logs(minutes(cell(800, bad=200), 3), minutes(cell(778, bad=222), 3)), source="metrics")
+    verdict = judge(begin(both), policy=both, stage=stage(traffic=50), series=[clear, noisy], now=START + 3)[1]
+    assert (verdict.action, verdict.reason) == ("fail", Reason.HARM)
+    assert verdict.harmed == pytest.approx(66)
+
+
 def test_probes_are_nobody_s_requests() -> None:
     probing = policy(
         probes={"requests": ["{}"]}, expert={"evidence": ["probes"], "harm_budget": 1}, when={"suspicion": "hold"}
@@ -176,13 +190,21 @@ def sizes(one: Policy, theirs: float, ours: float, *, blocks: int = 10, answers:
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "how"),
-    [(1000, 400, "0.42 times stable's"), (400, 1000, "2.4 times stable's"), (1000, 600, None), (600, 1000, None)],
+    [
+        (1000, 400, "0.42 times stable's"),
+        (400, 1000, "2.4 times stable's"),
+        (1000, 500, None),  # half as large is still allowed
+        (500, 1000, None),
+    ],
 )
 def test_answers_of_another_size_are_told_and_decide_nothing(theirs: float, ours: float, how: str | None) -> None:
     verdict = sizes(SIZES, theirs, ours)
     finding = found(verdict, "answer_size")
     assert verdict.action == "pass"
     assert (finding.unit, finding.role, finding.alert) == ("bytes", "alert", how is not None)
+    assert finding.action == "hold"
+    both = " vs ".join({400: "412 B", 500: "490 B", 1000: "981 B"}[size] for size in (ours, theirs))
+    assert f": {both} in the median" in plain(finding.sentence)
     assert (finding.candidate.n, finding.baseline.n) == (990, 8910)
     assert finding.candidate.value == pytest.approx(ours, rel=0.1)
     if how:
@@ -195,7 +217,9 @@ def test_answers_of_another_size_are_told_and_decide_nothing(theirs: float, ours
 
 def test_a_few_answers_tell_nothing_of_their_size() -> None:
     for answers, alert in ((2, False), (3, True)):
-        assert found(sizes(SIZES, 1000, 100, answers=answers), "answer_size").alert is alert
+        finding = found(sizes(SIZES, 1000, 100, answers=answers), "answer_size")
+        assert finding.alert is alert
+        assert (finding.sentence == "Answer size: too few answers to say.") is not alert
 
 
 def test_the_change_allowed_is_the_policy_s_and_a_dry_run_alerts_nobody() -> None:

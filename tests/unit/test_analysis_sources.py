@@ -133,6 +133,17 @@ def test_failed_pairs_are_kept_with_what_was_shown_and_judged_the_same_again() -
     assert again.verdict.reason is Reason.HARD_GUARD
 
 
+def test_minutes_that_are_steady_but_open_are_judged_the_same_again() -> None:
+    candidate = {**minutes(GOOD_ONE, 2), **minutes(cell(20, bad=80), 3, START + 2)}
+    stable, steady = {**HISTORY, **minutes(STABLE, 5)}, frozenset(range(START + 2, START + 5))
+    series = [shown("logs", stable, candidate, history=HISTORY, closed_before=START + 2, steady=steady)]
+    before, at = begin(WITH_PROBES), datetime.fromtimestamp((START + 5) * 60, UTC)
+    exhibit = Recorder().exhibit("r", at=at, stage=stage(), series=series, begun=before)
+    (again,) = replay(WITH_PROBES, [load_exhibit(dump_exhibit(exhibit))])
+    assert again.verdict == judge(before, policy=WITH_PROBES, stage=stage(), series=series, now=START + 5)[1]
+    assert again.verdict.action == "fail"
+
+
 def test_bad_probes_fail_a_candidate_that_the_logs_do_not_show_yet() -> None:
     probes = shown("probes", minutes(PROBE, 4), minutes(BAD_PROBE, 4))
     verdict = judged(WITH_PROBES, shown("logs", {}, {}, history=HISTORY, read_at=START + 4), probes)
@@ -325,6 +336,7 @@ def test_without_a_maximum_reported_latency_only_reports() -> None:
     assert verdict.action == "pass"
     finding = found(verdict, "metrics", "latency_p95")
     assert (finding.role, finding.weight, finding.candidate.n) == ("dry_run", 0.0, 10)
+    assert finding.action == "hold"  # it shows nothing, so it does not pass either
     told = plain(finding.sentence)
     assert told.startswith("P95 9 ")
     assert told.endswith(": dry run, Azure's metrics give no counts to judge latency with")

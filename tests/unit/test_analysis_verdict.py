@@ -224,7 +224,9 @@ def test_a_slower_candidate_fails_and_one_within_the_increase_does_not() -> None
     for by, action in ((2, "pass"), (5, "fail")):  # +19 % and +54 % where 25 % is allowed
         _, verdict = look(HOLDING, minutes(mixed, 10), minutes(shifted(by), 10), history=history)
         assert verdict.action == action
-    assert finding(verdict, "latency_p95").action == "fail"
+    told = finding(verdict, "latency_p95")
+    assert told.action == "fail"
+    assert (told.candidate.n, told.candidate.value) == (1000, pytest.approx(told.baseline.value * 2 ** (5 / 8)))
     assert verdict.sentence.startswith("The candidate failed: p95 ")
 
 
@@ -339,7 +341,10 @@ def test_no_traffic_is_not_no_data() -> None:
 
 def test_a_candidate_that_falls_silent_is_noticed_and_one_that_returns_forgiven() -> None:
     stable, candidate = minutes(GOOD_STABLE, 16), minutes(GOOD, 10)
-    assert look(RETREATING, stable, candidate, history=HISTORY)[1].reason is Reason.NO_TRAFFIC
+    _, verdict = look(RETREATING, stable, candidate, history=HISTORY)
+    assert verdict.reason is Reason.NO_TRAFFIC
+    told = "the candidate got no request in 6 min (about 600 expected at 10 %, while stable got 5 400)"
+    assert told in verdict.sentence.replace("\u2009", " ")
     candidate[START + 15] = GOOD
     assert look(RETREATING, stable, candidate, history=HISTORY)[1].action == "pass"
 
@@ -366,6 +371,13 @@ def test_a_shared_incident_holds_and_does_not_fail() -> None:
         _, verdict = look(one, stable, candidate, history=HISTORY)
         assert (verdict.action, verdict.reason) == ("hold", Reason.SHARED_INCIDENT)
     assert "both deployments got worse together: errors 30 % and 30 %, 1.0 % in the hour before" in verdict.sentence
+
+
+@pytest.mark.parametrize(("bad", "reason"), [(70, Reason.BAKE), (85, Reason.SHARED_INCIDENT)])
+def test_where_half_of_the_requests_are_bad_anyway_halfway_to_all_of_them_is_worse(bad: int, reason: Reason) -> None:
+    stable, candidate = minutes(cell(900 - 9 * bad, bad=9 * bad), 6), minutes(cell(100 - bad, bad=bad), 6)
+    _, verdict = look(HOLDING, stable, candidate, history=minutes(cell(500, bad=500), 60, START - 60))
+    assert (verdict.action, verdict.reason) == ("hold", reason)
 
 
 def test_a_candidate_that_is_worse_still_fails_in_a_shared_incident() -> None:
@@ -404,6 +416,18 @@ def test_with_nothing_held_back_and_no_last_hour_nothing_passes() -> None:
 
 
 # --- a retreat and its end -----------------------------------------------------------------------------------------
+
+
+def test_a_suspicion_names_the_loudest_check_first() -> None:
+    """Late in a long rollout there is no evidence yet, only the suspicion."""
+    one = policy(checks=Checks(client_errors={"max_increase": "0.5pp"}), **LOGS_ONLY)
+    stable = minutes(cell(882, bad=9, client=9), 61)
+    candidate = minutes(cell(98, bad=1, client=1), 60) | {START + 60: cell(61, bad=20, client=19)}
+    _, verdict = look(one, stable, candidate, history=HISTORY)
+    assert (verdict.action, verdict.reason) == ("retreat", Reason.SUSPICION)
+    assert verdict.evidence < 1.0
+    assert [finding(verdict, check).action for check in ("error_rate", "client_errors")] == ["retreat", "retreat"]
+    assert verdict.sentence.startswith("The candidate is under suspicion: errors 20 % vs 1.0 %")
 
 
 def retreat_then(after: Cell, count: int, *, lasted: int | None = None) -> Verdict:

@@ -136,6 +136,20 @@ def test_a_check_that_is_off_sees_nothing() -> None:
     assert found.latency is None
 
 
+def test_the_noise_of_errors_hides_errors_and_that_of_durations_slowness() -> None:
+    known, asked = profile(600.0), one()
+    seen, criteria = exposures(timeline(asked, known), 2), list(criteria_of(asked).values())
+    plain, slow, failing = (
+        sight(criteria, replace(known, **noise), seen, asked.expert.alpha)  # type: ignore[arg-type]
+        for noise in ({}, {"latency_tau": 0.8}, {"tau": 0.8})
+    )
+    assert None not in (plain.errors, plain.latency, slow.latency, failing.errors)
+    assert slow.errors == plain.errors
+    assert (slow.latency or 0.0) > 1.1 * (plain.latency or 0.0)
+    assert failing.latency == plain.latency
+    assert (failing.errors or 0.0) > 1.1 * (plain.errors or 0.0)
+
+
 def test_the_same_generator_gives_the_same_forecast() -> None:
     known, asked = profile(60.0), one()
     both = [forecast(asked, known, np.random.default_rng(7), effort=20_000) for _ in range(2)]

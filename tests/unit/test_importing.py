@@ -165,6 +165,12 @@ def test_dry_runs_decide_nothing() -> None:
     assert '"latency" is a dry run' in notes
 
 
+def test_a_template_of_the_whole_cluster_counts_too() -> None:
+    own = argo("setWeight: 10", name="error-rate", successCondition="result[0] < 0.05")
+    policy, _ = imported("argo", own.replace("AnalysisTemplate", "ClusterAnalysisTemplate"))
+    assert policy.checks.error_rate.max == imported("argo", own)[0].checks.error_rate.max == 0.05
+
+
 def test_templates_that_are_elsewhere_are_named() -> None:
     text = argo("setWeight: 10", "analysis: {templates: [{templateName: success-rate}]}")
     _, notes = imported("argo", text)

@@ -101,6 +101,11 @@ def test_the_file_says_which_one_it_was_made_from() -> None:
     assert first.startswith("# Converted from theirs.yaml by `rollout import --from argo`; look it through.")
 
 
+def test_a_file_s_name_is_never_broken_in_two() -> None:
+    name = f"{'canary-' * 14}one.yaml"
+    assert name in convert(ROLLOUT, tool="argo", file=name).text
+
+
 # --- what has no counterpart
 
 
@@ -250,6 +255,12 @@ def sagemaker(kind: str = "CANARY", size: str = '{"Type": "CAPACITY_PERCENT", "V
 )
 def test_what_is_no_file_of_the_tool_is_told_word_for_word(tool: Tool, text: str, told: str) -> None:
     assert refused(text, tool=tool) == f"theirs.yaml:{told}"
+
+
+def test_a_pause_may_last_a_year_as_far_as_the_file_goes() -> None:
+    text = argo("{steps: [{setWeight: 10}, {pause: {duration: 365d}}]}")
+    _, notes = imported(text)
+    assert any("is longer than the longest bake" in note for note in notes)
 
 
 def test_a_canary_without_fields_goes_to_the_end_at_once() -> None:

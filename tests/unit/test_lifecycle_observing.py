@@ -587,3 +587,21 @@ def test_at_100_percent_the_minutes_after_a_cut_are_still_compared_with_stables_
     before = compared(series, a_stage(100, started=990))
     cut = compared(series, a_stage(100, started=990, retreated_since=1005))
     assert sorted(before) == sorted(cut) == list(range(940, 1020))
+
+
+def test_once_a_cut_gives_stable_some_again_its_own_minutes_are_compared_with() -> None:
+    its_own = minutes(1005, 15, bad=30)
+    series = Series(
+        source="logs",
+        baseline={**minutes(940, 60), **its_own},
+        candidate=minutes(1000, 20),
+        closed_before=1020,
+        read_at=1021,
+        history=minutes(940, 60),
+    )
+    last_hour = minutes(940, 1)[940]
+    found = compared(series, a_stage(100, started=990, retreated_since=1005))
+    assert {minute: found[minute] for minute in its_own} == its_own
+    assert all(found[minute] == last_hour for minute in range(1000, 1005))
+    uncut = compared(series, a_stage(100, started=990))
+    assert all(uncut[minute] == last_hour for minute in range(1000, 1020))

@@ -1,6 +1,7 @@
 """Replay: the judge again over what it was shown, by the real reconciler and the real store."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def test_a_rollout_that_was_rolled_back_is_judged_the_same_again(rolled_back: Pl
     looks = check_same(rolled_back)
     assert looks[-1].verdict.action == "fail"
     assert any(look.stage.retreated_since for look in looks)
+
+
+def test_a_rounding_error_is_no_difference(promoted: Played) -> None:
+    verdict = replace(promoted.rollout.verdict, harmed=0.0)  # type: ignore[type-var]
+    assert differences(verdict, replace(verdict, harmed=1e-13)) == []
+    assert differences(verdict, replace(verdict, harmed=1e-6)) == ["harmed 0.0 and 1e-06"]
+    assert differences(verdict, replace(verdict, evidence=verdict.evidence * (1 + 1e-10))) == []
 
 
 def test_a_daemon_that_was_killed_keeps_on_recording(site: Played) -> None:

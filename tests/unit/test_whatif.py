@@ -150,6 +150,33 @@ def test_a_maximum_counts_what_makes_it_sure() -> None:
     assert 60 - fewer == pytest.approx(0.05 * 600 + 1.645 * (600 * 0.05 * 0.95) ** 0.5, abs=1.5)
 
 
+def test_the_maximum_that_is_told_is_the_next_one_that_would_not_have_failed() -> None:
+    """A maximum below stable's own rate would not have failed either: only higher ones are looked for."""
+
+    def capped(most: str) -> Policy:
+        return policy(checks=Checks(error_rate=ErrorCheck(max_increase="50pp", max=most)))
+
+    def look_with(most: str) -> Judged:
+        return judged(capped(most), minutes(6, cell(17_919, bad=81)), minutes(6, cell(1982, bad=18)))
+
+    found = look_with("0.5%")
+    assert found.verdict.reason is Reason.MAXIMUM
+    (sentence,) = what_if(found, capped("0.5%"), candidate="green")
+    assert "or with `max: 0.8%` instead of 0.5%, it would not have failed at this look." in sentence
+    assert [look_with(most).verdict.action for most in ("0.4%", "0.7%", "0.8%")] == ["hold", "fail", "pass"]
+
+
+def test_of_three_bad_requests_two_may_be_too_many() -> None:
+    one = policy(checks=Checks(error_rate=ErrorCheck(max_increase="0.01pp"), client_errors=None, latency_p95=None))
+
+    def look_with(bad: int) -> Judged:
+        return judged(one, minutes(3, cell(450)), {**minutes(2, cell(50)), START + 2: cell(50 - bad, bad=bad)})
+
+    assert [look_with(bad).verdict.action for bad in (1, 2, 3)] == ["hold", "retreat", "retreat"]
+    (sentence,) = what_if(look_with(3), one, candidate="green")
+    assert sentence.startswith("With 2 fewer bad requests on green (1 instead of 3), or with ")
+
+
 def test_latency_is_told_in_slow_requests_and_percent() -> None:
     one = policy(checks=Checks(error_rate=None, client_errors=None, latency_p95=LatencyCheck()), min_requests=10)
     baseline = minutes(30, cell(2000, ms=100))
@@ -167,6 +194,7 @@ def test_latency_is_told_in_slow_requests_and_percent() -> None:
     ("changes", "candidate", "told"),
     [
         ({"bake": 10}, 4, "With 6 more judged minutes and nothing else changed, the bake would be over."),
+        ({"bake": 5}, 4, "With 1 more judged minute and nothing else changed, the bake would be over."),
         ({"bake": 4}, 4, "With 260 more requests on green in this step, it could have been judged."),
     ],
 )
