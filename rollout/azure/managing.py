@@ -21,6 +21,7 @@ from rollout.azure.plans import (
     Plan,
     deployment_plan,
     endpoint_plan,
+    mirror_of,
     refuse_while_rolling_out,
     split_of,
     state_of,
@@ -28,7 +29,7 @@ from rollout.azure.plans import (
     with_traffic,
 )
 from rollout.azure.remedies import for_a_person
-from rollout.azure.resources import with_split
+from rollout.azure.resources import with_mirror, with_split
 from rollout.azure.uploads import Brought, WorkspaceAssets
 from rollout.azure.waiting import TERMINAL, Stage, Told, Waiting
 from rollout.errors import ConflictError, RefusedError
@@ -163,6 +164,23 @@ class Manager:
                 doing=f"Reading the new traffic of {name}",
                 longest=SHOWN_WITHIN,
             )
+
+    def set_mirror(self, name: str, mirror: Split, *, told: Told, wait: bool = True) -> None:
+        """Send copies of the live requests to another deployment. Raises RefusedError while a rollout runs on it."""
+        doing = f"mirror the traffic of {name} to {mirror}" if mirror.shares else f"end the mirror of {name}"
+
+        def send() -> str | None:
+            current = self._rested(lambda: self.endpoint(name), f"endpoint {name}", told) or {}
+            if mirror_of(current) == mirror:
+                return None
+            refuse_while_rolling_out(current, doing)
+            body = with_mirror(current, mirror, note=None)
+            return self._resources.put_endpoint(name, body, before=lambda: None) or UNTOLD
+
+        address = self._sent(doing, send)
+        if address is not None and wait:
+            shown = f"Setting the mirror traffic of {name}"
+            self._await_endpoint(name, address or None, doing=shown, failing=doing, told=told)
 
     def delete_endpoint(self, name: str, *, told: Told, wait: bool = True) -> None:
         """Delete an endpoint with its deployments. Raises RefusedError while a rollout runs on it."""

@@ -97,7 +97,13 @@ def list_endpoints(workspace: Workspace = None, output: Output = Form.TABLE, con
 
 @app.command()
 def traffic(
-    shares: Annotated[list[str], typer.Argument(metavar="DEPLOYMENT=PERCENT ...", help="As in blue=90 green=10.")],
+    shares: Annotated[
+        list[str] | None, typer.Argument(metavar="[DEPLOYMENT=PERCENT ...]", help="As in blue=90 green=10.")
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option("--mirror-traffic", help="Copies of live requests, as in green=10; green=0 ends them."),
+    ] = None,
     name: Name = None,
     no_wait: NoWait = False,
     workspace: Workspace = None,
@@ -110,11 +116,20 @@ def traffic(
     from rollout.world import Split
 
     wanted = handle(None, name, verb="endpoint traffic -n")
-    split = Split.of(parse_shares(shares))
-    with telling() as told, azure_of(config, workspace) as azure:
-        azure.manager.set_traffic(wanted, split, told=told, wait=not no_wait)
+    if bool(shares) == bool(mirror):
+        raise PolicyError("Say one thing to set: shares such as blue=90 green=10, or --mirror-traffic green=10.")
     word = "will be" if no_wait else "is"
-    put({"endpoint": wanted, "traffic": split.as_traffic()}, [f"The traffic of {wanted} {word} {split}."], output)
+    with telling() as told, azure_of(config, workspace) as azure:
+        if mirror:
+            copies = Split.of(parse_mirror(mirror))
+            azure.manager.set_mirror(wanted, copies, told=told, wait=not no_wait)
+            view, what = {"mirror_traffic": copies.as_traffic()}, copies if copies.shares else "off"
+            sentence = f"The mirror traffic of {wanted} {word} {what}."
+        else:
+            split = Split.of(parse_shares(shares or []))
+            azure.manager.set_traffic(wanted, split, told=told, wait=not no_wait)
+            view, sentence = {"traffic": split.as_traffic()}, f"The traffic of {wanted} {word} {split}."
+    put({"endpoint": wanted, **view}, [sentence], output)
 
 
 @app.command()
@@ -182,14 +197,27 @@ def sure(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True)
 
 
+def parse_mirror(word: str) -> dict[str, int]:
+    """`green=10`: Azure mirrors to one deployment. Raises PolicyError."""
+    found = _shares([word])
+    if len(found) != 1:
+        raise PolicyError(f"{word} names {len(found)} deployments: Azure mirrors to one, as in green=10.")
+    return found
+
+
 def parse_shares(words: Sequence[str]) -> dict[str, int]:
     """`blue=90 green=10`, also as one word, as `az ml` takes it. Raises PolicyError."""
+    found = _shares(words)
+    if (total := sum(found.values())) not in (0, 100):
+        raise PolicyError(f"The shares add up to {total} %: Azure takes 100, or 0 for no traffic at all.")
+    return found
+
+
+def _shares(words: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for word in (part for each in words for part in each.split()):
         match = re.fullmatch(r"([A-Za-z][A-Za-z0-9-]*)=(\d{1,3})%?", word)
         if match is None:
             raise PolicyError(f"{word} is no share of the traffic: write DEPLOYMENT=PERCENT, as in blue=90 green=10.")
         found[match[1]] = int(match[2])
-    if (total := sum(found.values())) not in (0, 100):
-        raise PolicyError(f"The shares add up to {total} %: Azure takes 100, or 0 for no traffic at all.")
     return found

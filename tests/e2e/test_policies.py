@@ -19,6 +19,7 @@ POLICIES = Path(__file__).parents[2] / "policies"
 FILES = {
     "approval.yaml",
     "approvals-and-windows.yaml",
+    "blue-green.yaml",
     "canary.yaml",
     "kubernetes.yaml",
     "low-traffic.yaml",
@@ -66,6 +67,21 @@ def test_canary(stage: Stage) -> None:
     shares = ["blue 95 % + green 5 %", "blue 75 % + green 25 %", "blue 50 % + green 50 %", "blue 5 % + green 95 %"]
     confirmed = iter(end.sentences("confirmed"))
     assert all(f"Azure confirmed {share}." in confirmed for share in shares), end.kinds  # in this order
+
+
+@pytest.mark.slow
+@side_by_side(rps=RPS, own_speed=SPEED)
+def test_blue_green(stage: Stage) -> None:
+    """Everything at once; then stable is kept, and the traffic can go back to it."""
+    stage.serve(warm=1000)
+    stage.start_text(text_for(stage, "blue-green.yaml"))
+    end = stage.ending(within=LONG)
+    end.check(code=0, phase="guarding", traffic={"green": 100})
+    assert end.sentences("confirmed") == ["Azure confirmed blue 10 % + green 90 %."]
+    assert any("Step 1 of 1 passed" in sentence for sentence in end.sentences("promoting")), end.kinds
+    stage.ask("promote", "--reason", "seen enough")
+    stage.wait_again()
+    stage.ending().check(code=0, phase="succeeded", traffic={"green": 100})
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_endpoint_blue_all_traffic_green_90_10_and_back(sandbox: LocalSandbox, t
 
 
 def test_the_files_of_the_examples_work_unchanged(sandbox: LocalSandbox, tmp_path: Path) -> None:
-    """Custom model, scoring script, image and conda file; green from blue's file; then blue is deleted."""
+    """Custom model, scoring script, image and conda file; green from blue's file; mirrored, shifted; blue is deleted."""
     rollout = commands_for(tmp_path, sandbox)
     for file, text in EXAMPLE.items():
         rollout.write(file, text)
@@ -111,6 +111,14 @@ def test_the_files_of_the_examples_work_unchanged(sandbox: LocalSandbox, tmp_pat
     assert json.loads(tested.out) == [3, 6, 9]
     assert tested.err.startswith("green answered in ")
 
+    mirrored = rollout("endpoint", "traffic", "-n", "my-endpoint", "--mirror-traffic", "green=10")
+    assert mirrored.out == "The mirror traffic of my-endpoint is green 10 %.\n"
+    assert served_by(rollout, "my-endpoint", request, 2) == {"blue": 2}, "copies answer nobody"
+    refused = rollout("endpoint", "traffic", "-n", "my-endpoint", "blue=90", "green=10", code=5).err
+    assert "mirror" in refused
+    refused = rollout("endpoint", "traffic", "-n", "my-endpoint", "--mirror-traffic", "green=60", code=5).err
+    assert "50" in refused
+    rollout("endpoint", "traffic", "-n", "my-endpoint", "--mirror-traffic", "green=0")
     rollout("endpoint", "traffic", "-n", "my-endpoint", "blue=90", "green=10")
     refused = rollout("deployment", "delete", "-n", "my-endpoint", "-d", "blue", "--yes", code=5).err
     assert "it has 90 % of the traffic" in refused
