@@ -2,8 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 REST = ("min_requests: 20", "checks: {latency_p95: off}")
 

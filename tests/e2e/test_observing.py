@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 #: The identity of the daemon: Reader on the workspace, and nothing else.
 READER = "7a1c0000-0000-4000-8000-0000000000aa"

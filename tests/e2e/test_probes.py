@@ -3,9 +3,13 @@
 Nobody else asks these endpoints anything: what is judged is what the prober sends.
 """
 
+import pytest
+
 from rollout.sandbox.seed import SAMPLES
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 REQUEST = (SAMPLES / "requests" / "sample.json").read_text(encoding="utf-8")
 #: Judged by probes alone, at their default pace and time-out.

@@ -1,8 +1,12 @@
 """The candidate is given its instances before its first request, and everything is put back at the end."""
 
+import pytest
+
 from rollout.sandbox.seed import SAMPLES
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 REQUEST = (SAMPLES / "requests" / "sample.json").read_text(encoding="utf-8")
 #: Judged by probes alone: no live request is needed.

@@ -1,8 +1,12 @@
 """What a rollout is judged by, other than the traffic log: platform metrics alone, and checks of the policy's own."""
 
+import pytest
+
 from tests.e2e.test_endings import STEADFAST
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 BY_METRICS = (*STEADFAST, "expert: {evidence: [metrics]}")
 #: Counts answers that took longer than a second; the model's own take milliseconds.

@@ -4,9 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from rollout.sandbox.seed import SAMPLES
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 POLICY = """\
 endpoint_name: {endpoint}

@@ -1,7 +1,11 @@
 """After the promotion: stable is kept and takes the traffic back, a person undoes it, and begins again."""
 
+import pytest
+
 from tests.support.side_by_side import side_by_side
 from tests.support.stage import Stage
+
+pytestmark = pytest.mark.slow  # CI tells it; `./dev test` stays quick
 
 #: One short step, and a stable that is kept for so long that a person, or a fail, ends it.
 QUICK = (
