@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 COPY = ROOT / "build" / "mutation"
 #: The rooms, and the unit tests that may kill a mutant of each; what starts servers and processes is left out.
 ROOMS = {
-    "analysis": "analysis_* validity replay whatif lifecycle_retold lifecycle_rehearsal forecast",
-    "lifecycle": "lifecycle_* observing replay forecast plan plan_view whatif",
-    "policy": "policy* attached importing* documents",
+    "analysis": "analysis_* answer_sizes validity replay whatif lifecycle_observing lifecycle_retold lifecycle_rehearsal forecast",
+    "lifecycle": "lifecycle_* capacity retiring observing replay forecast plan plan_view whatif windows smoke",
+    "policy": "policy* attached capacity importing* documents manifest retiring smoke trigger* windows",
+    "windows": "windows lifecycle_gate",
 }
 COPIED = ("rollout", "tests", "policies", "docs", "pyproject.toml", "README.md")
 UNWRAPPED = {"property", "cached_property"}
@@ -61,7 +62,7 @@ class Unwrapped(cst.CSTTransformer):
 
 def modules(patterns: Sequence[str]) -> list[Path]:
     """The files of the core that a pattern names: `analysis`, `lifecycle.guards`, `policy.*`; all where there is none."""
-    found = [path for room in ROOMS for path in sorted((ROOT / "rollout" / room).rglob("*.py"))]
+    found = [path for room in ROOMS for path in _files(ROOT / "rollout" / room)]
     names = {path: ".".join(path.relative_to(ROOT / "rollout").with_suffix("").parts) for path in found}
     wanted = [
         path
@@ -71,6 +72,12 @@ def modules(patterns: Sequence[str]) -> list[Path]:
     if not wanted:
         raise SystemExit(f"No module is called {', '.join(patterns)}; there are: {', '.join(names.values())}")
     return [path.relative_to(ROOT) for path in wanted]
+
+
+def _files(room: Path) -> list[Path]:
+    """Those of a folder; the room itself where it is a single one."""
+    alone = room.with_suffix(".py")
+    return [alone] if alone.exists() else sorted(room.rglob("*.py"))
 
 
 def prepare(files: Iterable[Path]) -> dict[Path, list[str]]:
@@ -85,7 +92,7 @@ def prepare(files: Iterable[Path]) -> dict[Path, list[str]]:
         else:
             shutil.copy(source, COPY / name)
     files = list(files)
-    named = {name for file in files for name in ROOMS[file.parts[1]].split()}
+    named = {name for file in files for name in ROOMS[file.parts[1].removesuffix(".py")].split()}
     tests = sorted(
         {str(path.relative_to(COPY)) for name in named for path in (COPY / "tests/unit").glob(f"test_{name}.py")}
     )
