@@ -23,6 +23,7 @@ from rollout.analysis.verdict import Reason, Verdict
 from rollout.errors import RolloutError, UnavailableError
 from rollout.lifecycle import Rollout
 from rollout.policy import DeploymentTrigger, Policy, ScheduleTrigger, Trigger
+from rollout.policy.mirror import MirrorStep
 from rollout.sandbox.rules import Refusal
 from tests.support.lives import check_sentence, policy, verdict
 from tests.support.local_azure import NAME, Killed
@@ -32,6 +33,7 @@ from tests.support.promises import WINDOWS, Promises, Said
 QUIET = structlog.make_filtering_bound_logger(logging.CRITICAL)
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PEOPLE = st.sampled_from(["ana", "lea"])
+NAMES = st.sampled_from(["blue", "green", "green", "red"])
 PAIR = st.sampled_from(["blue", "green"])
 VERDICTS = [
     *(verdict("pass") for _ in range(4)),  # more often than all else, so that rollouts get somewhere
@@ -80,7 +82,9 @@ APPROVALS: list[dict[int, Any]] = [
     {1: {"by": ["leads"], "timeout": "6h"}, 2: {"by": ["leads"]}},
     {0: {"timeout": "1h"}},
 ]
-AFTER = ["keep", {"keep_stable": "20m", "then": "keep"}]
+AFTER = ["keep", "delete", "scale_to_1", *({"keep_stable": "20m", "then": one} for one in ("keep", "delete"))]
+CAPACITY = ["keep", "match_stable", {"instances": 3}]
+MIRROR = [(), (), (MirrorStep(mirror_traffic=10, bake=timedelta(minutes=2)),)]
 AUTO = {"rollout": "auto"}
 TRIGGERS: list[Trigger | None] = [
     None,
@@ -91,13 +95,14 @@ TRIGGERS: list[Trigger | None] = [
     Trigger(schedule=ScheduleTrigger(expression="30 * * * *", time_zone="UTC"), when_busy="replace"),
 ]
 POLICIES = st.builds(
-    lambda approve, after, trigger, windows, more: policy(
-        5, 25, 100, bake=2, approve=approve, after=after, trigger=trigger, windows=windows, **more
+    lambda approve, after, trigger, windows, sizes, more: policy(
+        5, 25, 100, bake=2, approve=approve, after=after, trigger=trigger, windows=windows, **sizes, **more
     ),
     st.sampled_from(APPROVALS),
     st.sampled_from(AFTER),
     st.sampled_from(TRIGGERS),
     st.sampled_from([None, None, WINDOWS, {**WINDOWS, "start_outside": "refuse"}]),
+    st.fixed_dictionaries({"capacity": st.sampled_from(CAPACITY), "mirror": st.sampled_from(MIRROR)}),
     st.sampled_from([{}, {"holdback": 0}, {"first_step": "auto"}, {"when": {"regression": "pause"}}]),
 )
 
@@ -118,12 +123,16 @@ class Releases(RuleBasedStateMachine):
         self.promises = Promises(self.plant, self.said)
         self.plant.after_tick = self.promises.look
 
-    @initialize(one=POLICIES, red=st.booleans())
-    def begin(self, one: Policy, red: bool) -> None:
+    @initialize(one=POLICIES, red=st.booleans(), scaled=st.booleans())
+    def begin(self, one: Policy, red: bool, scaled: bool) -> None:
         self.policy = one
         self.plant.begin(one)
         if red:
             self.plant.azure.deploy("red", 3)
+        if scaled:
+            self.plant.scale("blue", 4)
+            for name in ("blue", *(["red"] if red else [])):
+                self.plant.autoscale(name, (2, 6))
         self.said.verdict = verdict("pass")
         if one.trigger is None:
             self.person_starts("ana")
@@ -207,6 +216,22 @@ class Releases(RuleBasedStateMachine):
             self.plant.azure.deploy(name, version, **(AUTO if tagged else {}))
         self.time_passes(3)
 
+    @rule(name=NAMES, instances=st.integers(1, 5))
+    def person_scales(self, name: str, instances: int) -> None:
+        with suppress(Refusal):
+            self.plant.scale(name, instances)
+
+    @rule(name=NAMES, limits=st.sampled_from([None, (1, 4), (2, 5)]))
+    def person_sets_autoscale(self, name: str, limits: tuple[int, int] | None) -> None:
+        with suppress(Refusal):
+            self.plant.autoscale(name, limits)
+
+    @rule(shares=st.sampled_from([{}, {}, {"green": 10}, {"red": 5}]))
+    def person_mirrors(self, shares: dict[str, int]) -> None:
+        with suppress(Refusal):
+            self.plant.mirror(**shares)
+        self.time_passes(1)
+
     @rule(name=PAIR, how=st.sampled_from(RARELY))
     def deployment_goes(self, name: str, how: str | None) -> None:
         with suppress(Refusal):
@@ -255,11 +280,13 @@ class Releases(RuleBasedStateMachine):
         for everything in (True, False):
             self.person_unfreezes(everything)
         self.said.verdict = verdict("pass")
-        quiet, told = 0, -1
-        while quiet < 3 and self.plant.active() is not None:  # nothing new for so long: it waits for a person
-            self.plant.run(seconds=1800, step=30)
+        told = -1
+        for _ in range(6):
             now = sum(len(self.plant.store.history(rollout.id)) for rollout in self.plant.rollouts())
-            quiet, told = quiet + 1 if now == told else 0, now
+            if self.plant.active() is None or now == told:
+                break  # nothing new for so long: it waits for a person
+            told = now
+            self.plant.run(seconds=2400, step=30)
 
     def must_be_settled(self) -> None:
         for rollout in self.plant.rollouts():

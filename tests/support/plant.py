@@ -24,13 +24,14 @@ from rollout.lifecycle import Rollout
 from rollout.policy import Policy
 from rollout.ports import Lease
 from rollout.reconciler import Judge, Reconciler
+from rollout.sandbox import bodies
 from rollout.store import SqlStore, open_store
 from rollout.triggers import Watcher
 from rollout.web.service import NewCommand, Service
 from rollout.world import Command, EndpointRef, Freeze, Verb
 from tests.support.api import SeenWorld
 from tests.support.lives import REF
-from tests.support.local_azure import Killed, LocalLogs
+from tests.support.local_azure import BOB, NAME, Killed, LocalLogs
 from tests.support.recorded import RecordedCloud
 from tests.support.site import everybody
 from tests.support.wired import WiredAzure, WiredCreations, WiredResources
@@ -51,6 +52,7 @@ class Plant:
     policies: list[Policy] = field(default_factory=list)
     ticking: str | None = None  # the rollout whose tick runs
     tick_began: datetime | None = None
+    ticked: bool = False
     after_tick: Callable[[], None] = lambda: None
     seconds: int = 0
 
@@ -155,7 +157,9 @@ class Plant:
             except Killed:
                 self.restart()
             self.seconds += step
-            self.after_tick()
+            if self.ticked:
+                self.ticked = False
+                self.after_tick()
 
     def _timers(self, step: int) -> None:
         if self._came_round(POLL, step):
@@ -173,6 +177,7 @@ class Plant:
 
     def _tick(self, lease: Lease) -> None:
         """One tick, as the dispatcher does it: an error of ours gives the lease back for later."""
+        self.ticked = True
         self.ticking, self.tick_began = lease.rollout_id, self.azure.clock.now()
         try:
             self.reconciler.tick(lease)
@@ -223,6 +228,36 @@ class Plant:
 
     def _wake(self, ref: EndpointRef) -> None:
         self.store.wake([ref], now=self.azure.clock.now())
+
+    def scale(self, deployment: str, instances: int) -> None:
+        """A person, or Azure Monitor, scales a deployment; at rest again. Raises Refusal."""
+        cloud = self.azure.cloud
+        body = bodies.deployment_body(cloud.identity, cloud.deployment(NAME, deployment))
+        body["sku"] = {**body["sku"], "capacity": instances}
+        cloud.put_deployment(NAME, deployment, body, actor=BOB)
+        cloud.hurry()
+
+    def autoscale(self, deployment: str, limits: tuple[int, int] | None) -> None:
+        """A person has a deployment scaled between these numbers, or takes that off. Raises Refusal."""
+        cloud = self.azure.recorded
+        target = cloud.identity.deployment_id(NAME, deployment)
+        there = [each.name for each in cloud.autoscale.all() if each.target.casefold() == target.casefold()]
+        body = None
+        if limits is not None:
+            low, high = limits
+            capacity = {"minimum": str(low), "default": str(low), "maximum": str(high)}
+            profiles = [{"name": "usual", "capacity": capacity, "rules": []}]
+            properties = {"enabled": True, "targetResourceUri": target, "profiles": profiles}
+            body = {"location": cloud.identity.region, "properties": properties}
+        cloud.write_setting(NAME, there[0] if there else f"{deployment}-scale", body, actor=BOB)
+
+    def mirror(self, **shares: int) -> None:
+        """A person mirrors traffic, or ({}) does not any more. Raises Refusal."""
+        cloud = self.azure.cloud
+        found = cloud.endpoint(NAME)
+        body = bodies.endpoint_body(cloud.identity, found, shown=cloud.traffic_shown(found))
+        body["properties"]["mirrorTraffic"] = shares
+        cloud.put_endpoint(NAME, body, actor=BOB)
 
     # --- what tests ask
 

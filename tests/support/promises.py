@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rollout.analysis.verdict import Judgement, Verdict
-from rollout.lifecycle import Rollout
+from rollout.lifecycle import Phase, Rollout
 from rollout.policy import Policy, Step
 from rollout.sandbox.bodies import moment
 from rollout.world import Command, Freeze
 from tests.support.lives import verdict
 from tests.support.local_azure import NAME, OURS
 from tests.support.plant import GROUPS, Plant
-from tests.support.recorded import Accepted
+from tests.support.recorded import Accepted, Size
 
 #: Minutes of the day (UTC) at which a policy with windows lets the share rise, and what it says then.
 OPEN = ((120, 190), (300, 480))
@@ -63,6 +63,8 @@ class Promises:
         self.licences: dict[str, Licence] = {}
         self.asked: list[Command] = []
         self.known: set[str] = set()  # rollouts
+        self.sizes: dict[str, tuple[datetime, Mapping[str, Size]]] = {}  # before a rollout's first write, and when
+        self.settled: set[str] = set()  # rollouts that had ended and put everything back
         self.spent: dict[tuple[object, ...], str] = {}  # deployments that were part of a rollout, and of which
         plant.azure.recorded.on_write = self.check
 
@@ -73,6 +75,7 @@ class Promises:
         if write.actor != OURS:
             return
         rollout = self._sender()
+        self.sizes.setdefault(rollout.id, (write.at, write.sizes))
         pair = {name.casefold() for name in (rollout.stable, rollout.candidate, _created(rollout)) if name}
         if write.kind == "endpoint":
             self._others_stay(write, pair)
@@ -108,7 +111,7 @@ class Promises:
             assert not licence.rolled_back, f"a rise after a roll back: {write}"
             self._check_gate(write, rollout)
             self._check_word(write, rollout, licence, share)
-        if share == 0:
+        if share == 0 and licence.begun:  # nothing had moved before: it only mirrors
             licence.rolled_back = True
 
     def _check_gate(self, write: Accepted, rollout: Rollout) -> None:
@@ -170,6 +173,9 @@ class Promises:
                 self.known.add(rollout.id)
                 self._check_start(rollout)
             self._note_pair(rollout)
+            if rollout.ended and not rollout.owes and rollout.id not in self.settled:
+                self.settled.add(rollout.id)
+                self._check_settled(rollout)
 
     def _check_start(self, rollout: Rollout) -> None:
         if not rollout.created_by.startswith("a trigger"):
@@ -193,6 +199,57 @@ class Promises:
             return (name,)
         spec = found.spec
         return name.casefold(), found.system.created_at, spec.model, spec.environment, spec.code
+
+    # --- at the end of a rollout
+
+    def _check_settled(self, rollout: Rollout) -> None:
+        """Each of the pair is as large as it was, but for what the policy says stays, and what people changed."""
+        self._check_mirror(rollout)
+        told = [event.sentence for event in self.plant.store.history(rollout.id)]
+        taken_over = any(each.undo and each.undo.of == rollout.id for each in self.plant.rollouts())
+        if taken_over or any(sentence.startswith("Left to you") for sentence in told):
+            return
+        since, own = self.sizes.get(rollout.id, (rollout.created_at, {}))
+        # an undo puts back what the promotion had changed, where that was not done
+        since, first = self.sizes.get(rollout.undo.of, (since, own)) if rollout.undo else (since, own)
+        touched = {each.name for each in self.plant.azure.recorded.accepted if each.actor != OURS and each.at >= since}
+        now = self.plant.azure.recorded.sizes(NAME)
+        stable, candidate = (rollout.stable or "").casefold(), (rollout.candidate or "").casefold()
+        if stable in own and stable in first and stable not in touched:
+            before = Size(instances=own[stable].instances, limits=first[stable].limits)
+            self._check_stable(rollout, before, now.get(stable))
+        known = candidate in own and candidate in first and candidate in now and candidate not in touched
+        if known and now[candidate] != first[candidate]:
+            self._check_candidate(rollout, own[candidate], now[candidate], stable=first.get(stable))
+
+    def _check_mirror(self, rollout: Rollout) -> None:
+        """Only what a person mirrors is mirrored."""
+        left = self.plant.azure.cloud.endpoint(NAME).spec.mirror
+        by_hand = [
+            each for each in self.plant.azure.recorded.accepted if each.actor != OURS and each.kind == "endpoint"
+        ]
+        assert left in ({}, by_hand[-1].mirrored), f"{rollout.id} left {left} mirrored: {rollout.sentence}"
+
+    def _check_stable(self, rollout: Rollout, before: Size, now: Size | None) -> None:
+        promoted, then = rollout.phase is Phase.SUCCEEDED, rollout.policy.after.then
+        if now is None:
+            assert promoted, f"stable is gone: {rollout.sentence}"
+            assert then == "delete", f"stable is gone: {rollout.sentence}"
+            return
+        assert now.limits == before.limits, f"stable's autoscale setting was {before}, is {now}: {rollout.sentence}"
+        least = max([1, *(low for _, low, _, _ in before.limits or ())])
+        allowed = {before.instances, least} if promoted and then == "scale_to_1" else {before.instances}
+        grown = rollout.undo is not None and now.instances >= before.instances
+        assert grown or now.instances in allowed, f"stable had {before}, has {now}: {rollout.sentence}"
+
+    def _check_candidate(self, rollout: Rollout, before: Size, now: Size, *, stable: Size | None) -> None:
+        serves = bool(self.plant.azure.traffic.get((rollout.candidate or "").casefold()))
+        where = f"the candidate had {before}, has {now}: {rollout.sentence}"
+        if rollout.phase is Phase.SUCCEEDED or serves:
+            assert now.instances >= before.instances, where
+            assert now.limits in ([before.limits] if before.limits else [None, stable and stable.limits]), where
+        else:
+            assert now == before, where
 
     # --- freezes
 

@@ -1,7 +1,7 @@
 """The sandbox's model of the cloud with a record of every write that it took: what promises about writes are held against."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,6 +10,15 @@ from rollout.sandbox.resources import Actor, Deployment, Operation, Traffic
 from rollout.sandbox.rules import Refusal
 
 Kind = Literal["endpoint", "deployment", "autoscale"]
+Limits = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a deployment is, and within what Azure Monitor scales it; `limits` None: it has no setting."""
+
+    instances: int
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +26,7 @@ class Accepted:
     """A write that the cloud took. `body` None: a deletion.
 
     `name` is the deployment that is written, or that an autoscale setting targets; the endpoint's own name otherwise.
-    `traffic`, `mirror` and `deployment` are what was in effect before.
+    `traffic`, `mirror`, `deployment` and `sizes` (by deployment) are what was in effect before.
     """
 
     at: datetime
@@ -28,6 +37,7 @@ class Accepted:
     traffic: Traffic
     mirror: Traffic
     deployment: Deployment | None = None
+    sizes: Mapping[str, Size] = field(default_factory=dict)
 
     @property
     def split(self) -> Traffic:
@@ -95,12 +105,20 @@ class RecordedCloud(Cloud):
         except Refusal:
             return None
 
-    def _before(self, endpoint: str) -> tuple[Traffic, Traffic]:
+    def sizes(self, endpoint: str) -> Mapping[str, Size]:
+        """The deployments' sizes, as they are in effect."""
+        settings = {each.target.rpartition("/")[2].casefold(): _limits(each.body) for each in self.autoscale.all()}
+        return {
+            each.name.casefold(): Size(instances=each.spec.instances, limits=settings.get(each.name.casefold()))
+            for each in self.deployments(endpoint)
+        }
+
+    def _before(self, endpoint: str) -> tuple[Traffic, Traffic, Mapping[str, Size]]:
         try:
             spec = self.endpoint(endpoint).spec
         except Refusal:
-            return {}, {}
-        return _shares(spec.traffic), _shares(getattr(spec, "mirror", None))
+            return {}, {}, {}
+        return _shares(spec.traffic), _shares(spec.mirror), self.sizes(endpoint)
 
     def _record(
         self,
@@ -108,10 +126,10 @@ class RecordedCloud(Cloud):
         kind: Kind,
         name: str,
         body: Mapping[str, Any] | None,
-        before: tuple[Traffic, Traffic],
+        before: tuple[Traffic, Traffic, Mapping[str, Size]],
         old: Deployment | None = None,
     ) -> None:
-        traffic, mirror = before
+        traffic, mirror, sizes = before
         write = Accepted(
             at=self.now(),
             actor=actor,
@@ -121,9 +139,19 @@ class RecordedCloud(Cloud):
             traffic=traffic,
             mirror=mirror,
             deployment=old,
+            sizes=sizes,
         )
         self.accepted.append(write)
         self.on_write(write)
+
+
+def _limits(body: Mapping[str, Any]) -> Limits:
+    """By profile: its name, minimum, default and maximum."""
+    found = []
+    for profile in body["properties"]["profiles"]:
+        low, usual, high = (int(profile["capacity"][key]) for key in ("minimum", "default", "maximum"))
+        found.append((str(profile["name"]), low, usual, high))
+    return tuple(found)
 
 
 def _shares(traffic: Traffic | None) -> Traffic:
