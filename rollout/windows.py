@@ -41,7 +41,8 @@ class Shut:
 
 
 def told(at: datetime, now: datetime) -> str:
-    """`Mon 08:00 UTC`, with its date where that is a week ahead."""
+    """`Mon 08:00 UTC`, with its date where that is a week ahead; `at` in any time zone."""
+    at = at.astimezone(UTC)
     return f"{at:%a %H:%M} UTC" if abs(at - now) < timedelta(days=6) else f"{at:%a %d %b %H:%M} UTC"
 
 

@@ -48,7 +48,8 @@ def undo(
 ) -> None:
     """Take a promotion back: all traffic to the kept stable.
 
-    At once, and without judging anything. With --wait, 0 says that it is done.
+    At once, and without judging anything. With --wait, 0 says that it is done,
+    5 that it was not begun.
     """
     client, path = daemon(config), rollout_path(handle(endpoint, name, verb="undo"))
     view = client.post(f"{path}/undo", {"workspace": workspace, "reason": reason, **who()})

@@ -84,7 +84,7 @@ def _tell(found: object, sentences: list[str], output: Output) -> None:
 def _place(endpoint: str | None, name: str | None, everything: bool, *, verb: str) -> dict[str, object]:
     word = endpoint or name
     if bool(word) == everything or (endpoint and name and endpoint != name):
-        raise PolicyError(f"What? Name one endpoint, or all: rollout {verb} ENDPOINT, or rollout {verb} --all.")
+        raise PolicyError(f"Name one endpoint, or all: rollout {verb} ENDPOINT, or rollout {verb} --all.")
     return {"all": True} if everything else {"endpoint": word}
 
 

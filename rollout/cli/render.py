@@ -141,7 +141,9 @@ def _instances(view: View, look: Look) -> list[str]:
     for role, each in found.items():
         rate = f" ({each['per_minute']:g} requests a minute each)" if each["per_minute"] is not None else ""
         parts.append(f"{names[role]} {each['count']}{rate}")
-    return [_row("Instances", look.paint(" · ".join(parts), "quiet"), look)]
+    whole = " · ".join(parts)
+    lines = [whole] if LABEL + cells(whole) <= look.width else parts
+    return [_row("" if at else "Instances", look.paint(line, "quiet"), look) for at, line in enumerate(lines)]
 
 
 def _seen(traffic: View, now: datetime, zone: tzinfo | None) -> str:
@@ -262,7 +264,8 @@ def _checks(view: View, look: Look) -> list[str]:
     if not any(map(saw, view["checks"])):
         return [] if view["ended"] else ["No requests of this step were seen yet."]
     lines = _check_table(view, look)
-    if view["verdict"] and view["phase"] != "guarding":  # which compares nothing, and so gathers no evidence
+    weighs = any(finding.get("role", "evidence") == "evidence" for finding in view["checks"])
+    if view["verdict"] and weighs:  # guarding compares nothing, and so gathers no evidence
         ends = "would end" if _observes(view) else "ends"
         line = f"Evidence against the candidate: {view['verdict']['threshold']:g} {ends} it."
         lines.append(look.paint(line, "quiet"))
@@ -319,6 +322,8 @@ _BESIDE: Mapping[str, str] = {"dry_run": "dry run", "bound": "max only", "alert"
 
 def spoken(finding: View) -> str:
     """The evidence of a check, or how it takes part without any."""
+    if finding.get("role") == "bound" and finding.get("maximum") is None:
+        return "watched"
     return _BESIDE.get(str(finding.get("role", "evidence"))) or weighed(finding["evidence"])
 
 
@@ -346,10 +351,13 @@ def measured(rate: View, unit: str) -> str:
 
 
 def allowed(finding: View) -> str:
-    """`+0.5 pp`, `+25 %` or `×2`: how far the candidate may be from stable; `≤ 800 ms` where only the bound decides."""
-    margin = float(finding["margin"])
+    """`+0.5 pp`, `+25 %` or `×2`: how far the candidate may be from stable; `≤ 800 ms` where only the bound decides.
+
+    Empty where neither does: a candidate that serves alone is watched for what nobody may allow it.
+    """
+    margin, most = float(finding["margin"]), finding.get("maximum")
     if finding.get("role") == "bound":
-        return f"≤ {milliseconds(finding['maximum'])}"
+        return "" if most is None else f"≤ {milliseconds(most) if finding['unit'] == 'ms' else percent(most)}"
     if finding["unit"] == "bytes":
         return f"×{1 + margin:g}"
     return f"+{margin * 100:g}{THIN}%" if finding["unit"] == "ms" else f"+{margin * 100:g}{THIN}pp"

@@ -24,14 +24,17 @@ def triggers(
 ) -> None:
     """Show what starts rollouts by itself, and what did not and why."""
     found = daemon(config).get("/v1/triggers", endpoint=endpoint or name, workspace=workspace)
-    lines = shown(found["triggers"], look_of(sys.stdout), now=moment(found["now"]))
+    lines = shown(found["triggers"], look_of(sys.stdout), now=moment(found["now"]), of=endpoint or name)
     show(found, lines, output)
 
 
-def shown(found: Sequence[View], look: Look, *, now: datetime, zone: tzinfo | None = None) -> list[str]:
-    """A block for each policy with a trigger; pure."""
+def shown(
+    found: Sequence[View], look: Look, *, now: datetime, zone: tzinfo | None = None, of: str | None = None
+) -> list[str]:
+    """A block for each policy with a trigger, of all endpoints or of one; pure."""
     if not found:
-        return ["No policy has a trigger. `rollout start POLICY` starts a rollout."]
+        which = f"No policy of {of}" if of else "No policy"
+        return [f"{which} has a trigger. `rollout start POLICY` starts a rollout."]
     blocks = [_block(one, look, now=now, zone=zone) for one in found]
     lines = [line for block in blocks for line in ("", *block)][1:]
     return [look.characters(line) for line in lines]

@@ -179,4 +179,6 @@ class PolicyBook:
 def _check_name(policy: Policy, path: Path, others: Mapping[Path, _Loaded]) -> None:
     for other, loaded in others.items():
         if loaded.policy and loaded.policy.name == policy.name:
-            raise PolicyError(f"{path}: name: {policy.name} is already the name of the policy in {other}.")
+            raise PolicyError(
+                f"{path}: name: {policy.name} is already the name of the policy in {other}: write another `name: …`."
+            )

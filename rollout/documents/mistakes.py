@@ -190,6 +190,8 @@ def _secret(known: Iterable[str]) -> str:
 
 
 def _missing(error: _Error) -> str:
+    if isinstance(error.path[-1], int):
+        return "is missing: the list needs one more"
     field = error.field()
     examples = (field.examples if field else None) or ["…"]
     return f"is missing: write `{show_key(str(error.path[-1]))}: {examples[0]}`"
@@ -212,7 +214,8 @@ def _text(error: _Error) -> str:
 
 def _mapping(error: _Error) -> str:
     owner = _model_in(_annotation(error.model, error.path))
-    known = [name for name, _ in _fields(owner) if name != "$schema"] if owner else []
+    fields = [(name, field) for name, field in _fields(owner) if name != "$schema"] if owner else []
+    known = [name for name, field in fields if field.is_required()] or [name for name, _ in fields]
     example = f", such as `{known[0]}: …`" if known else ""
     return f"{show(error.value)} cannot stand here: write fields below it{example}"
 

@@ -145,10 +145,12 @@ def _saw(finding: Finding) -> bool:
     return bool(finding.baseline.n or finding.candidate.n)
 
 
-def _where(rollout: Rollout) -> str:
-    """The split that Azure last confirmed, and where it is going if it is going elsewhere."""
+def _where(rollout: Rollout) -> str | None:
+    """The split that Azure last confirmed, and where it is going if it is going elsewhere; None before any."""
     shown = f"{rollout.ref.name}: {rollout.confirmed}" if rollout.confirmed else rollout.ref.name
     wanted = wanted_traffic(rollout)
+    if rollout.confirmed is None and wanted is None:
+        return None
     return f"{shown}, on its way to {wanted}" if wanted is not None and wanted != rollout.confirmed else shown
 
 

@@ -7,7 +7,7 @@ A freeze: `endpoint workspace` (both null: everything) `reason by at until` (nul
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -73,6 +73,7 @@ class FreezeBook:
         """Write it down. Raises PolicyError where it would be over already."""
         now = self._clock.now()
         until = now + timedelta(seconds=body.lasts) if body.lasts else body.until
+        until = until and until.astimezone(UTC)
         if until is not None and not now < until < now + LONGEST:
             raise PolicyError(
                 f"A freeze until {until:%Y-%m-%d %H:%M} UTC cannot be: it is {now:%Y-%m-%d %H:%M} UTC now."
@@ -117,7 +118,8 @@ class FreezeBook:
     def _nothing(self, place: EndpointRef | None, now: datetime) -> str:
         others = self._store.freezes(now=now)
         if place is None or not any(freeze.endpoint is None for freeze in others):
-            return f"{place or 'Everything'} is not frozen; `rollout freezes` shows what is."
+            what = f"{place} is not frozen" if place else "There is no freeze of everything"
+            return f"{what}; `rollout freezes` shows what is frozen."
         return f"{place} is not frozen by itself, but everything is: `rollout unfreeze --all` lifts that."
 
     def _tick(self, place: EndpointRef | None) -> None:

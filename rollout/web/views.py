@@ -164,7 +164,7 @@ def _current(rollout: Rollout) -> Verdict | None:
 
 
 def _steps(rollout: Rollout) -> list[Json]:
-    steps = rollout.policy.steps
+    steps = rollout.policy.steps if rollout.undo is None else ()  # which goes back at once
     done = len(steps) if rollout.phase in {Phase.GUARDING, Phase.SUCCEEDED} else rollout.step
     current = rollout.started_at is not None or rollout.share > 0
     return [

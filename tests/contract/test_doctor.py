@@ -75,7 +75,7 @@ def test_a_workspace_as_it_should_be(rollout: Commands, look: Look) -> None:
     assert found["metrics"]["sentence"] == "One call reads the metrics of all endpoints (metrics: batch)."
     assert found["diagnostic setting"]["sentence"] == "rollout sends to logs."
     assert "(401 without a key, as it should); no prediction was sent" in found["scoring address"]["sentence"]
-    assert found["key"]["sentence"] == "Its key was had."
+    assert found["key"]["sentence"] == "Its key can be read."
     assert "vCPUs of standardDSv2Family are left in westeurope" in found["quota"]["sentence"]
     assert "rows a day" in found["log volume"]["sentence"]
     assert found["autoscale"]["sentence"].startswith("No autoscale setting targets its deployments")

@@ -93,7 +93,7 @@ def test_the_api_freezes_shows_and_lifts(api: LocalApi) -> None:
         assert len(lifted.json()["lifted"]) == 1
         again = client.post("/v1/freezes/lift", json={"all": True, "by": "ben"})
         assert again.status_code == 404
-        assert again.json()["detail"] == "Everything is not frozen; `rollout freezes` shows what is."
+        assert again.json()["detail"] == "There is no freeze of everything; `rollout freezes` shows what is frozen."
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,10 @@ def test_freeze_and_unfreeze_as_printed(api: LocalApi) -> None:
     assert lifted.out == "Lifted: recommender is frozen until it is lifted, by anna: incident 42.\n"
     told = run(api, "unfreeze", "recommender", "-w", "prod", code=5).err
     assert "recommender is not frozen by itself, but everything is: `rollout unfreeze --all` lifts that." in told
+    run(api, "unfreeze", "--all")
+    assert "There is no freeze of everything;" in run(api, "unfreeze", "--all", code=5).err
+    winter = run(api, "freeze", "--all", "--reason", "peak", "--until", "2027-01-05T08:00+01:00").out
+    assert winter.startswith("Everything is frozen until Tue 05 Jan 07:00 UTC, by anna: peak.")
     run(api, "unfreeze", "--all")
     typo = run(api, "freeze", "recomender", "-w", "prod", "--reason", "x").out
     assert typo.endswith("by anna: x. No endpoint of that name was seen in workspace prod yet: check it.\n")

@@ -127,6 +127,34 @@ def test_checks_without_any_requests_are_left_out() -> None:
     assert "No requests" not in shown(view | {"ended": True, "requests": {"baseline": 0, "candidate": 0}})
 
 
+def test_while_guarding_a_check_shows_its_own_bound_or_that_it_is_watched() -> None:
+    nobody = (0, 0, None)
+    checks = [
+        finding("error_rate", "probes", "share", (99, 0, 0.0), nobody, role="bound"),
+        finding("client_errors", "probes", "share", (99, 0, 0.0), nobody, role="bound", maximum=0.02),
+        finding("latency_p95", "probes", "ms", (99, 0, 22.3), nobody, role="bound", maximum=800),
+        finding("latency_p50", "probes", "ms", (99, 0, 12.3), nobody, role="alert"),
+    ]
+    text = shown(a_view(phase="guarding", checks=checks)).replace("\u2009", " ")
+    rows = [line.split() for line in text.splitlines() if line.startswith("·")]
+    assert [row[-1] for row in rows] == ["watched", "only", "only", "alert"]
+    assert "≤ 2.0 %" in text
+    assert "≤ 800 ms" in text
+    assert "ends it" not in shown(a_view(phase="succeeded", ended=True, checks=checks))
+
+
+def test_sizes_that_are_too_wide_stand_below_each_other() -> None:
+    sizes = {"baseline": {"count": 2, "per_minute": 4105.5}, "candidate": {"count": 3, "per_minute": 3333.3}}
+    narrow, wide = shown(a_view(instances=sizes)), shown(a_view(instances=sizes), width=120)
+    assert max(map(cells, narrow.splitlines())) <= 80
+    assert [line for line in narrow.splitlines() if "requests a minute each" in line] == [
+        "Instances blue 2 (4105.5 requests a minute each)",
+        "          green 3 (3333.3 requests a minute each)",
+    ]
+    assert wide.count("requests a minute each") == 2
+    assert sum("requests a minute each" in line for line in wide.splitlines()) == 1
+
+
 def test_checks_show_what_part_they_take() -> None:
     ms, own = (990, 40, 123.0), "recommendations_without_any_dish"
     checks = [

@@ -199,6 +199,7 @@ def test_the_long_form_of_an_alert_tells_where_the_traffic_is_going() -> None:
     assert "confirmed_at" not in told
     assert [one["check"] for one in told["findings"]] == ["error_rate"]  # type: ignore[attr-defined]
     calm = sentences.explained(started().rollout, life.now)
+    assert "now" not in sentences.explained(Life().rollout, life.now)  # nothing was seen of its traffic yet
     assert not {"was_share", "cause", "findings", "first_bad_at", "harmed", "sent_at", "runbook"} & calm.keys()
 
 

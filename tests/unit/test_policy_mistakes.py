@@ -120,6 +120,18 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         "endpoint_name: diners\nalerts: [5]\n",
         ['p.yaml:2:10: alerts[0]: 5 is not text: put it in quotes, "5", if it is meant'],
     ),
+    "a word for fields of which one must be": (
+        "endpoint_name: diners\ntrigger: {schedule: daily}\n",
+        ['p.yaml:2:21: trigger.schedule: "daily" cannot stand here: write fields below it, such as `expression: …`'],
+    ),
+    "a pair of one": (
+        "endpoint_name: diners\ntrigger: {model: {name: stars, deployment: {file: a.yml, names: [blue]}}}\n",
+        [
+            'p.yaml:2:51: trigger.model.deployment.file: "a.yml" cannot be read: '
+            + "files are named in policy files only; write the text here",
+            "p.yaml:2:65: trigger.model.deployment.names[1]: is missing: the list needs one more",
+        ],
+    ),
     "a word for fields": (
         "endpoint_name: diners\nwhen: pause\n",
         ['p.yaml:2:7: when: "pause" cannot stand here: write fields below it, such as `suspicion: …`'],

@@ -499,3 +499,6 @@ def test_a_trigger_that_cannot_look_says_why(yard: Yard) -> None:
     assert triggering.shown([], Look(width=80), now=yard.azure.clock.now()) == [
         "No policy has a trigger. `rollout start POLICY` starts a rollout."
     ]
+    assert triggering.shown([], Look(width=80), now=yard.azure.clock.now(), of="menu-ranker") == [
+        "No policy of menu-ranker has a trigger. `rollout start POLICY` starts a rollout."
+    ]

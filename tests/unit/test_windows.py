@@ -214,6 +214,10 @@ def test_a_persons_freeze_lasts_until_it_is_lifted_or_over() -> None:
     assert closed is not None
     assert closed.until == WEDNESDAY + HOUR
     assert closed.why == "frozen by anna (incident 42)"
+    winter = datetime.fromisoformat("2027-01-05T08:00+01:00")
+    closed = shut(None, [freeze(until=winter)], now=WEDNESDAY)
+    assert closed is not None
+    assert closed.sentence(WEDNESDAY) == "everything is frozen by anna (incident 42), until Tue 05 Jan 07:00 UTC"
     assert shut(None, [short], now=WEDNESDAY + HOUR) is None
     assert short.covers(ref)
     assert not short.covers(EndpointRef(workspace="test", name="recommender"))

@@ -227,7 +227,7 @@ def _scoring(facts: EndpointFacts, *, probed: bool) -> Iterator[Finding]:
                 "key", facts.secret, mark=mark, means=means, role=("# add the actions for probes: docs/azure.md",)
             )
     else:
-        yield ok("key", f"Its {facts.secret} was had.")
+        yield ok("key", f"Its {facts.secret} can be read.")
     yield from _sample(facts)
 
 

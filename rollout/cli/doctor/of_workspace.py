@@ -48,8 +48,9 @@ def _endpoints(facts: WorkspaceFacts) -> Iterator[Finding]:
             yield unread("endpoints", facts.endpoints, mark=Mark.PROBLEM, role=role)
         return
     for name in facts.missing:
-        known = ", ".join(sorted(facts.endpoints)) or "none that was asked for"
-        yield problem("endpoints", f"There is no endpoint {name} in the workspace (looked at: {known}).")
+        yield problem(
+            "endpoints", f"There is no endpoint {name} in the workspace: `rollout endpoint list` shows what there is."
+        )
     for name, why in facts.broken.items():
         yield problem("endpoints", f"Azure's description of endpoint {name} cannot be used: {why}.")
     if facts.left_out:
