@@ -78,8 +78,8 @@ def keep_approval(story: Story, facts: Facts, closed: Shut, who: str) -> None:
     evidence = facts.verdict.evidence if facts.verdict else 0.0
     story.move(
         Phase.WAITING,
-        f"Approved by {who}. Step {(rollout.next_step or 0) + 1} begins by itself then: {closed.sentence(story.now)}. Should the "
-        "evidence worsen until then, the approval is void and asked for anew.",
+        f"Approved by {who}. Step {(rollout.next_step or 0) + 1} waits: {closed.sentence(story.now)}. It begins by "
+        "itself then. Should the evidence worsen until then, the approval is void and asked for anew.",
         severity=Severity.NOTICE,
         **(
             moves.NO_PAUSE

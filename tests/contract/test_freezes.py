@@ -156,8 +156,8 @@ def test_freeze_and_unfreeze_as_printed(api: LocalApi) -> None:
     ("words", "told"),
     [
         (["freeze", "recommender"], "say why with --reason"),
-        (["freeze", "--reason", "x"], "What? Name one endpoint, or all"),
-        (["unfreeze", "recommender", "--all"], "What? Name one endpoint, or all"),
+        (["freeze", "--reason", "x"], "Name one endpoint, or all"),
+        (["unfreeze", "recommender", "--all"], "Name one endpoint, or all"),
         (
             ["freeze", "--all", "--reason", "x", "--until", "2027-01-05"],
             "has no time zone: write 2027-01-05T00:00Z for UTC",

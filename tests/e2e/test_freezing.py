@@ -41,7 +41,7 @@ def test_in_a_window_frozen_then_approved(stage: Stage) -> None:
     sam = stage.scene.run("approve", stage.endpoint, config=stage.daemon.config, ROLLOUT_USER="sam")
     assert sam.code == 5
     assert "waits for an approval of ml-leads, and sam is not one of them" in " ".join((sam.out + sam.err).split())
-    assert "Step 2 begins by itself then: frozen by alex@example.org" in stage.ask("approve")
+    assert "Step 2 waits: frozen by alex@example.org" in stage.ask("approve")
     refused = stage.run("promote", "--full", "--reason", "now")
     assert refused.code == 5
     assert "A roll back would not wait." in refused.out + refused.err

@@ -278,7 +278,7 @@ def test_an_approval_outside_begins_when_the_window_opens() -> None:
     life = asked(OPEN, "mon 09:00-17:00 UTC")
     life.tick(verdict("pass"), seconds=7200)
     told = life.ask("approve", verdict("pass"))
-    assert "Step 2 begins by itself then: outside the allowed times" in told
+    assert "Step 2 waits: outside the allowed times" in told
     assert (life.phase, life.rollout.share) == (P.WAITING, 5)
     pass_at(life, MONDAY - timedelta(minutes=1))
     assert life.rollout.share == 5

@@ -127,8 +127,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "a pair of one": (
         "endpoint_name: diners\ntrigger: {model: {name: stars, deployment: {file: a.yml, names: [blue]}}}\n",
         [
-            'p.yaml:2:51: trigger.model.deployment.file: "a.yml" cannot be read: '
-            + "files are named in policy files only; write the text here",
+            (
+                'p.yaml:2:51: trigger.model.deployment.file: "a.yml" cannot be read: '
+                "files are named in policy files only; write the text here"
+            ),
             "p.yaml:2:65: trigger.model.deployment.names[1]: is missing: the list needs one more",
         ],
     ),
