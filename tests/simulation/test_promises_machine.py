@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from rollout.analysis.verdict import Reason, Verdict
 from rollout.errors import RolloutError, UnavailableError
 from rollout.lifecycle import Rollout
-from rollout.policy import DeploymentTrigger, Policy, ScheduleTrigger, Trigger
+from rollout.policy import DeploymentTrigger, Manifest, Policy, ScheduleTrigger, Trigger
 from rollout.policy.mirror import MirrorStep
 from rollout.sandbox.rules import Refusal
 from tests.support.lives import check_sentence, policy, verdict
@@ -94,6 +94,15 @@ TRIGGERS: list[Trigger | None] = [
     ),
     Trigger(schedule=ScheduleTrigger(expression="30 * * * *", time_zone="UTC"), when_busy="replace"),
 ]
+GREEN = Manifest(
+    name="green",
+    text="""
+model: azureml:recommender:3
+environment: azureml:env:1
+code_configuration: {code: "azureml:code:3", scoring_script: score.py}
+instance_type: Standard_DS3_v2
+""",
+)
 POLICIES = st.builds(
     lambda approve, after, trigger, windows, sizes, more: policy(
         5, 25, 100, bake=2, approve=approve, after=after, trigger=trigger, windows=windows, **sizes, **more
@@ -103,7 +112,9 @@ POLICIES = st.builds(
     st.sampled_from(TRIGGERS),
     st.sampled_from([None, None, WINDOWS, {**WINDOWS, "start_outside": "refuse"}]),
     st.fixed_dictionaries({"capacity": st.sampled_from(CAPACITY), "mirror": st.sampled_from(MIRROR)}),
-    st.sampled_from([{}, {"holdback": 0}, {"first_step": "auto"}, {"when": {"regression": "pause"}}]),
+    st.sampled_from(
+        [{}, {"manifest": GREEN}, {"holdback": 0}, {"first_step": "auto"}, {"when": {"regression": "pause"}}]
+    ),
 )
 
 
@@ -162,7 +173,7 @@ class Releases(RuleBasedStateMachine):
         """Of what has no traffic; where it is gone, it is deployed first."""
         shown = self.plant.azure.traffic
         idle = "blue" if shown.get("green") == 100 else "green"
-        if self.plant.azure.recorded.find(NAME, idle) is None:
+        if self.plant.azure.recorded.find(NAME, idle) is None and self.policy.manifest is None:
             self.person_deploys(idle, 2, False)
         with suppress(RolloutError):
             self.plant.service.start(self.policy, by=by, candidate=idle)

@@ -14,6 +14,7 @@ from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle import Phase, Rollout
 from rollout.policy import Policy, Step
 from rollout.sandbox.bodies import moment
+from rollout.sandbox.wishes import parse_deployment
 from rollout.world import Command, Freeze
 from tests.support.lives import verdict
 from tests.support.local_azure import NAME, OURS
@@ -82,6 +83,9 @@ class Promises:
             self._check_rise(write, rollout)
             return
         assert write.name in pair, f"a third deployment is written: {write}"
+        if write.kind == "deployment" and write.body is not None and write.deployment is not None:
+            same = parse_deployment(write.body).same_server(write.deployment.spec)
+            assert same or not write.traffic.get(write.name), f"what serves is written over: {write}"
         if write.kind == "deployment" and write.body is None:
             assert not write.traffic.get(write.name), f"a deployment with traffic is deleted: {write}"
             assert not write.mirror.get(write.name), f"a deployment with mirrored traffic is deleted: {write}"
@@ -218,7 +222,10 @@ class Promises:
         if stable in own and stable in first and stable not in touched:
             before = Size(instances=own[stable].instances, limits=first[stable].limits)
             self._check_stable(rollout, before, now.get(stable))
-        known = candidate in own and candidate in first and candidate in now and candidate not in touched
+        created = rollout.policy.manifest is not None
+        known = (
+            not created and candidate in own and candidate in first and candidate in now and candidate not in touched
+        )
         if known and now[candidate] != first[candidate]:
             self._check_candidate(rollout, own[candidate], now[candidate], stable=first.get(stable))
 

@@ -226,6 +226,8 @@ class WiredCreations:
             raise ConflictError(f"{manifest.name} is {old.state}.")
         if old is not None and old.state == "Succeeded" and old.spec.model == body["properties"]["model"]:
             return AS_WRITTEN
+        if old is not None:
+            body["sku"]["capacity"] = old.spec.instances  # a deployment that was only scaled is as its file says
         try:
             return self.resources.put_deployment(endpoint, manifest.name, body) or ""
         except HttpResponseError as error:
