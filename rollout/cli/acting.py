@@ -157,7 +157,10 @@ def promote(
     output: Format = Output.TABLE,
     config: Config = None,
 ) -> None:
-    """Skip the rest of this step, or with --full of all steps."""
+    """Skip the rest of this step, or with --full of all steps.
+
+    While guarding it ends that: the candidate keeps all traffic.
+    """
     if full and not reason:
         raise PolicyError('promote --full skips every check: say why with --reason "…".')
     _ask("promote", endpoint or name, workspace, {"full": full, "reason": reason}, output, config)

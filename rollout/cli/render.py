@@ -191,6 +191,10 @@ def _would(view: View, look: Look, now: datetime, zone: tzinfo | None) -> list[s
 
 def _steps(view: View, look: Look) -> list[str]:
     parts = []
+    for step in view.get("mirror_steps", ()):
+        icon, style = STEPS[step["state"]]
+        loud = ["bold"] if step["state"] == "now" else []
+        parts.append(look.paint(f"{icon} mirror {step['mirror_traffic']}{THIN}%", style, *loud))
     for step in view["steps"]:
         icon, style = STEPS[step["state"]]
         words = f"{step['traffic']}{THIN}%" + (" after approval" if step["approve"] and step["state"] != "done" else "")

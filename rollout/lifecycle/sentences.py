@@ -179,7 +179,8 @@ def _next(rollout: Rollout) -> str | None:
         return "The rollout goes on by itself when there is something to judge again."
     if rollout.phase is Phase.PAUSED:
         return f"Decide how to go on: {ways(rollout, resume='goes on')}"
-    return _NEXTS.get(rollout.phase)
+    retires = rollout.phase is Phase.SUCCEEDED and rollout.policy.after.then != "keep"
+    return "Nothing to do." if retires else _NEXTS.get(rollout.phase)
 
 
 def finding_details(finding: Finding) -> Mapping[str, object]:

@@ -9,7 +9,8 @@ of which rollout's id) · `phase ended outcome sentence` (outcome:
 promoted, rolled_back, undone, needs_person, not_started or null; of one that observed: would_have_promoted,
 would_have_rolled_back or undecided) · `would {act at sentence}` (what one that observes would do, or null) ·
 `stable candidate` · `step` (from 1)
-`steps [{traffic bake_minutes approve state}]` (state: done, now, ahead) · `share` (the candidate's, wanted) ·
+`mirror_steps [{mirror_traffic bake_minutes state}]`, and then `steps [{traffic bake_minutes approve state}]` (none of an
+undo; state: done, now, ahead) · `share` (the candidate's, wanted) ·
 `traffic {wanted observed observed_at state}` ·
 `checks [{name source unit baseline {n bad value} candidate {…} margin maximum evidence action role alert
 sentence}]` (role: evidence, bound = only its maximum decides, dry_run, alert) · `verdict
@@ -86,6 +87,7 @@ def rollout_view(
         "stable": rollout.stable,
         "candidate": rollout.candidate,
         "step": rollout.step + 1,
+        "mirror_steps": _mirror_steps(rollout),
         "steps": _steps(rollout),
         "share": _share(rollout),
         "would": _would(rollout),
@@ -173,6 +175,22 @@ def _steps(rollout: Rollout) -> list[Json]:
             "bake_minutes": round(step.bake.total_seconds() / 60),
             "approve": step.approve is not None,
             "state": "done" if index < done else "now" if index == done and current else "ahead",
+        }
+        for index, step in enumerate(steps)
+    ]
+
+
+def _mirror_steps(rollout: Rollout) -> list[Json]:
+    """Those before the first step; none where a retry or an undo leaves them out."""
+    steps = () if rollout.undo or rollout.first else rollout.policy.mirror
+    at = rollout.mirroring
+    begun = rollout.started_at is not None or (at is not None and at.over_at is not None)
+    done = len(steps) if begun else at.step if at else 0
+    return [
+        {
+            "mirror_traffic": step.mirror_traffic,
+            "bake_minutes": round(step.bake.total_seconds() / 60),
+            "state": "done" if index < done else "now" if at and index == done else "ahead",
         }
         for index, step in enumerate(steps)
     ]

@@ -143,6 +143,13 @@ def test_while_guarding_a_check_shows_its_own_bound_or_that_it_is_watched() -> N
     assert "ends it" not in shown(a_view(phase="succeeded", ended=True, checks=checks))
 
 
+def test_mirror_steps_stand_before_the_live_ones() -> None:
+    steps = [{"mirror_traffic": 10, "bake_minutes": 5, "state": "done"}]
+    steps += [{"mirror_traffic": 30, "bake_minutes": 5, "state": "now"}]
+    text = shown(a_view(mirror_steps=steps)).replace("\u2009", " ")
+    assert "\nSteps     ✔ mirror 10 %   ▶ mirror 30 %   ✔ 5 %   ▶ 25 %" in text
+
+
 def test_sizes_that_are_too_wide_stand_below_each_other() -> None:
     sizes = {"baseline": {"count": 2, "per_minute": 4105.5}, "candidate": {"count": 3, "per_minute": 3333.3}}
     narrow, wide = shown(a_view(instances=sizes)), shown(a_view(instances=sizes), width=120)

@@ -188,6 +188,14 @@ def test_a_command_by_hand_names_the_place_or_leaves_it_open() -> None:
         assert "--resource-group … --workspace-name … --traffic" in told
 
 
+def test_nobody_is_asked_to_delete_a_stable_that_goes_by_itself() -> None:
+    for then, told in (("keep", "Nothing to do. Delete the old stable"), ("delete", "Nothing to do.")):
+        life = Life(policy=policy(after={"then": then}))
+        ended = replace(life.rollout, phase=Phase.SUCCEEDED)
+        assert str(sentences.explained(ended, life.now)["next"]).startswith(told)
+    assert sentences.explained(ended, life.now)["next"] == "Nothing to do."
+
+
 def test_the_long_form_of_an_alert_tells_where_the_traffic_is_going() -> None:
     life = at_step(1)
     life.slow = True

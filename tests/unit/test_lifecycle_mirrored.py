@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from rollout.lifecycle import Phase
+from rollout.lifecycle import Eta, Phase
 from rollout.policy import MirrorStep, Policy
+from rollout.web.views import rollout_view
 from rollout.world import EndpointKind, Mirror, Split, Trial
 from tests.support.lives import T0, Life, deployment, pin, policy
 
@@ -65,11 +66,21 @@ def test_copies_come_before_the_first_live_request_and_end_before_it() -> None:
 def test_several_steps_follow_each_other() -> None:
     steps = (TEN, MirrorStep(mirror_traffic=30, bake=timedelta(minutes=5)))
     life = copying(policy=policy(mirror=steps))
+    assert shown_states(life) == ["now", "ahead"]
     more = Mirror(deployment="green", share=30)
     assert life.tick(seconds=601).errands == (more,)
     shows(life, green=30)
     life.tick()
+    assert shown_states(life) == ["done", "now"]
     assert life.tick(seconds=301).errands == (OFF,)
+    assert shown_states(life) == ["done", "done"]
+
+
+def shown_states(life: Life) -> list[str]:
+    """The mirror steps as people see them."""
+    view = rollout_view(life.rollout, snapshot=None, eta=Eta(), now=life.now)
+    assert [step["mirror_traffic"] for step in view["mirror_steps"]] == [10, 30]
+    return [step["state"] for step in view["mirror_steps"]]
 
 
 def test_the_candidate_is_asked_again_after_the_copies() -> None:
