@@ -41,7 +41,10 @@ def list_releases(
 def show_release(
     name: Name, wait: Wait = False, timeout: Timeout = None, output: Format = Output.TABLE, config: Config = None
 ) -> None:
-    """Show where a release stands: its waves and their endpoints."""
+    """Show where a release stands: its waves and their endpoints.
+
+    With --wait, 0 says that all were promoted, 2 that it was stopped or aborted.
+    """
     client = daemon(config)
     if wait:
         raise typer.Exit(
