@@ -250,7 +250,8 @@ class Promises:
         assert grown or now.instances in allowed, f"stable had {before}, has {now}: {rollout.sentence}"
 
     def _check_candidate(self, rollout: Rollout, before: Size, now: Size, *, stable: Size | None) -> None:
-        serves = bool(self.plant.azure.traffic.get((rollout.candidate or "").casefold()))
+        name, endpoint = (rollout.candidate or "").casefold(), self.plant.azure.cloud.endpoint(NAME)
+        serves = bool(endpoint.spec.traffic.get(name) or endpoint.spec.mirror.get(name))  # a person's copies count
         where = f"the candidate had {before}, has {now}: {rollout.sentence}"
         if rollout.phase is Phase.SUCCEEDED or serves:
             assert now.instances >= before.instances, where
