@@ -13,7 +13,7 @@ from datetime import timedelta
 from rollout.lifecycle.autoscaling import copied, is_on, limits_of, raised
 from rollout.lifecycle.errands import said_no
 from rollout.lifecycle.facts import Facts
-from rollout.lifecycle.prepare import NotYet, Ready, Refused
+from rollout.lifecycle.prepare import NotYet, Ready, Refused, awaited_since
 from rollout.lifecycle.rollout import Original, Rollout
 from rollout.lifecycle.story import Story
 from rollout.world import Autoscale, EndpointState, Scale, SetAutoscale
@@ -42,7 +42,7 @@ def check_capacity(story: Story, facts: Facts, ready: Ready) -> Ready | NotYet |
     endpoint = facts.snapshot.endpoint if facts.snapshot else None
     if story.rollout.policy.capacity.keeps or story.rollout.observes or endpoint is None:
         return ready
-    until = story.rollout.created_at + AWAITED
+    until = awaited_since(story.rollout) + AWAITED
     if facts.autoscale is None:
         why = facts.fleet_trouble or "the autoscale settings have not been read yet"
         return NotYet(sentence=why.rstrip("."), until=until)

@@ -22,6 +22,8 @@ SHOWN = timedelta(seconds=60)
 REFUSED = timedelta(minutes=5)
 #: An operation of which nothing is heard is given up after this time: a large scale-out takes half an hour.
 LONGEST = timedelta(hours=1)
+#: An errand whose answer was lost may still take effect for so long.
+LATE = timedelta(minutes=2)
 
 
 def intent_for(rollout: Rollout, errand: Errand) -> Intent | None:
@@ -39,6 +41,20 @@ def said_no(rollout: Rollout, errand: Errand) -> str | None:
 def under_way(rollout: Rollout) -> bool:
     """Azure is at one of the errands, or is to be asked again."""
     return any(each.outcome in {None, "accepted", "conflict", "unknown"} for each in rollout.errands)
+
+
+def may_still_change(rollout: Rollout, deployment: str, now: datetime) -> tuple[Errand, ...]:
+    """The errands to a deployment that Azure is at, or that nobody knows the end of: what is shown of it may not last."""
+    return tuple(
+        each.errand
+        for each in rollout.errands
+        if each.errand.deployment.casefold() == deployment.casefold() and _may_take_effect(each, now)
+    )
+
+
+def _may_take_effect(intent: Intent, now: datetime) -> bool:
+    lost = intent.outcome == "unknown" and intent.ended_at is not None and now - intent.ended_at < LATE
+    return lost or intent.outcome in {None, "accepted"}
 
 
 def due_errands(rollout: Rollout, wanted: Iterable[Errand], now: datetime) -> tuple[Errand, ...]:

@@ -77,7 +77,7 @@ def check_mirror(story: Story, facts: Facts) -> NotYet | Refused | None:
     mirroring = story.rollout.mirroring or mirroring
     if mirroring.off_at is not None:
         return None
-    if not _seen_as_wanted(mirroring):
+    if mirroring.since is None:  # what was seen and is gone was taken by a person, or the look lags
         _want(story)
     return NotYet(sentence=_waits(story.rollout, mirroring), until=_until(story, mirroring))
 
@@ -111,10 +111,6 @@ def _seen(story: Story, mirroring: Mirroring) -> None:
         story.tell(
             "mirrored", f"The mirror steps are over ({UNJUDGED}): the copies to {name} end, and it is asked again."
         )
-
-
-def _seen_as_wanted(mirroring: Mirroring) -> bool:
-    return mirroring.since is not None and mirroring.over_at is None and mirroring.strange_at is None
 
 
 def _changed_by_hand(story: Story, mirroring: Mirroring, endpoint: EndpointState) -> Refused | None:
@@ -188,4 +184,4 @@ def _waits(rollout: Rollout, mirroring: Mirroring) -> str:
 
 
 def _until(story: Story, mirroring: Mirroring) -> datetime:
-    return story.now + SHOWN_WITHIN if _seen_as_wanted(mirroring) else mirroring.asked_at + SHOWN_WITHIN
+    return (story.now if mirroring.since is not None else mirroring.asked_at) + SHOWN_WITHIN

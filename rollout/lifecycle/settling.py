@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from rollout.lifecycle.autoscaling import limits_of
-from rollout.lifecycle.errands import intent_for, said_no
+from rollout.lifecycle.errands import intent_for, may_still_change, said_no
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.rollout import Original, Rollout
 from rollout.lifecycle.story import Story
@@ -28,8 +28,6 @@ from rollout.world import (
 
 #: How long is tried to put something back that Azure refuses.
 TRIED = timedelta(days=1)
-#: An errand whose answer was lost may still take effect for so long.
-LATE = timedelta(minutes=2)
 
 
 def settle(story: Story, facts: Facts) -> None:
@@ -39,7 +37,7 @@ def settle(story: Story, facts: Facts) -> None:
     if snapshot is not None and snapshot.endpoint is None:
         story.set(originals=(), retire=None)
     elif snapshot is not None and snapshot.deployments is not None:
-        if facts.autoscale is not None:
+        if facts.autoscale is not None and not story.rollout.mirrors:  # copies are requests, too
             left = [_put_back(story, facts, snapshot, each) for each in story.rollout.originals]
             story.set(originals=tuple(each for each in left if each is not None))
         if not story.rollout.originals:
@@ -50,7 +48,7 @@ def settle(story: Story, facts: Facts) -> None:
 
 def _put_back(story: Story, facts: Facts, snapshot: Snapshot, original: Original) -> Original | None:
     """What of this is still to be done."""
-    if _may_still_change(story, original):
+    if may_still_change(story.rollout, original.deployment, story.now):
         return original
     if original.ours is not None:
         return original if _autoscale_back(story, facts, original) else _without_autoscale(original)
@@ -59,16 +57,6 @@ def _put_back(story: Story, facts: Facts, snapshot: Snapshot, original: Original
 
 def _without_autoscale(original: Original) -> Original | None:
     return None if original.instances is None else replace(original, ours=None)
-
-
-def _may_still_change(story: Story, original: Original) -> bool:
-    """An errand to this deployment that Azure is at, or that nobody knows the end of."""
-    mine = [each for each in story.rollout.errands if _same(each.errand.deployment, original.deployment)]
-    return any(
-        each.outcome in {None, "accepted"}
-        or (each.outcome == "unknown" and each.ended_at is not None and story.now - each.ended_at < LATE)
-        for each in mine
-    )
 
 
 # --- autoscale -------------------------------------------------------------------------------------------------------

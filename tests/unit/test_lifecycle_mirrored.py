@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from rollout.lifecycle import Eta, Phase
-from rollout.policy import MirrorStep, Policy
+from rollout.policy import Capacity, MirrorStep, Policy
 from rollout.web.views import rollout_view
-from rollout.world import EndpointKind, Mirror, Split, Trial
+from rollout.world import EndpointKind, Mirror, Scale, Split, Trial
 from tests.support.lives import T0, Life, deployment, pin, policy
 
 TEN = MirrorStep(mirror_traffic=10, bake=timedelta(minutes=10))
@@ -139,6 +139,37 @@ def test_an_abort_takes_the_copies_off() -> None:
     assert not life.rollout.owes
 
 
+def test_a_candidate_that_was_made_larger_is_made_smaller_once_it_gets_no_copies() -> None:
+    life = Life(policy=mirroring(capacity=Capacity(instances=4)))
+    life.facts["autoscale"] = {}
+    assert life.deployments is not None
+    assert life.tick().errands == (Scale(deployment="green", instances=4),)
+    life.deployments["green"] = deployment("green", model="recommender:2", instances=4)
+    life.facts["operations"] = {"scale:green": None}
+    assert life.tick().errands == (ON,)
+    shows(life, green=10)
+    life.ask("abort", reason="the menu is wrong")
+    assert life.tick().errands == (OFF,)
+    shows(life)
+    back = (Scale(deployment="green", instances=2, idle=True),)
+    assert back in {life.tick().errands, life.tick().errands}
+    assert not life.told("left_alone")
+
+
+def test_copies_of_many_hours_leave_time_to_read_what_capacity_needs() -> None:
+    day = MirrorStep(mirror_traffic=10, bake=timedelta(hours=5))
+    life = Life(policy=policy(mirror=(day,), capacity=Capacity(instances=2), deadline=timedelta(days=1)))
+    life.facts["autoscale"] = {}
+    assert life.tick().errands == (ON,)
+    shows(life, green=10)
+    life.tick()
+    life.tick(seconds=5 * 3600)
+    shows(life)
+    life.facts["autoscale"] = None
+    life.tick()
+    assert life.phase is Phase.PREPARING, life.last.sentence
+
+
 def test_an_abort_before_azure_has_answered_waits_for_what_may_come() -> None:
     """Nobody knows whether the request has arrived: off is told when that can no longer happen."""
     life = Life(policy=mirroring(), errand_answer={"outcome": "unknown", "operation": None})
@@ -165,8 +196,19 @@ def test_a_person_who_changes_the_mirror_is_not_written_over() -> None:
     assert not life.rollout.owes
 
 
-def test_one_look_that_lags_behind_is_no_person() -> None:
+def test_a_person_who_changes_the_mirror_late_is_not_written_over_either() -> None:
     life = copying()
+    life.tick(seconds=300)
+    life.endpoint_changes["mirror_traffic"] = Split()
+    assert life.tick().errands == ()
+    assert life.tick().errands == ()
+    assert "it is off now, and is left so" in life.last.sentence
+
+
+@pytest.mark.parametrize("after", [timedelta(), timedelta(hours=3)])
+def test_one_look_that_lags_behind_is_no_person(after: timedelta) -> None:
+    life = copying(policy=policy(mirror=(MirrorStep(mirror_traffic=10, bake=timedelta(hours=5)),)))
+    life.tick(seconds=after.total_seconds())
     shows(life)
     shows(life, green=10)
     life.tick(seconds=15)
