@@ -87,6 +87,11 @@ def superseded(active: Rollout, by: Rollout) -> tuple[Rollout, tuple[Event, ...]
     return ended, (Event(at=by.created_at, kind=Phase.SUCCEEDED.value, sentence=sentence),)
 
 
+def taking_over(by: Rollout, active: Rollout) -> Rollout:
+    """The undo, with what the rollout that it ends has asked of Azure until now: it was made from an earlier look."""
+    return replace(by, originals=active.originals, errands=active.errands) if by.undo else by
+
+
 def _moved(rollout: Rollout) -> bool:
     """It has moved traffic: one that never started leaves what was before it."""
     return rollout.started_at is not None or rollout.phase is Phase.SUCCEEDED
@@ -120,6 +125,7 @@ def _new(
         undo=undo,
         retry=retry,
         approved=last.approved if undo else (),
+        sizes=last.sizes if undo else None,
         originals=last.originals if undo else (),
         errands=last.errands if undo else (),
     )

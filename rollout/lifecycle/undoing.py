@@ -7,13 +7,13 @@ traffic, and one that was scaled down meanwhile is scaled up before it gets any.
 from datetime import timedelta
 
 from rollout.lifecycle import moves
-from rollout.lifecycle.errands import said_no
+from rollout.lifecycle.errands import may_still_change, said_no
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.prepare import NotYet, Refused
 from rollout.lifecycle.rollout import Undo
 from rollout.lifecycle.story import Story
-from rollout.world import DeploymentState, EndpointState, Scale, Severity, Unreadable
+from rollout.world import DeleteDeployment, DeploymentState, EndpointState, Scale, Severity, Unreadable
 
 #: How long Azure's description of what to go back to, and the end of a scale-up, are awaited.
 AWAITED = timedelta(hours=1)
@@ -59,13 +59,22 @@ def _check(story: Story, facts: Facts, undo: Undo) -> EndpointState | NotYet | R
     if in_vain:
         return Refused(sentence=in_vain)
     kept = snapshot.deployment(stable)
-    if isinstance(kept, Unreadable):
-        return NotYet(sentence=f"Azure's description of {stable} cannot be used ({kept.why})", until=until)
+    if isinstance(kept, Unreadable) or _given_up(story, undo):
+        what = f"Azure's description of {stable} cannot be used ({kept.why})" if isinstance(kept, Unreadable) else ""
+        given_up = f"{stable} was just being given up, and Azure is not done with that"
+        return NotYet(sentence=what or given_up, until=until)
     gone = _gone(kept, stable) if kept is None or not kept.exists_to_serve else None
     if kept is None or gone or facts.stable_serves is False:
         errors = f"most of the last answers of {stable} were errors; set the traffic by hand, if you must"
         return Refused(sentence=gone or errors)
     return _large_enough(story, kept, undo) or endpoint
+
+
+def _given_up(story: Story, undo: Undo) -> bool:
+    """What was begun after the promotion is not over: stable may yet be deleted or made small, whatever is shown of it."""
+    found = may_still_change(story.rollout, story.rollout.stable or "", story.now)
+    shrunk = (isinstance(each, Scale) and (undo.instances is None or each.instances < undo.instances) for each in found)
+    return any(shrunk) or any(isinstance(each, DeleteDeployment) for each in found)
 
 
 def _in_vain(endpoint: EndpointState, stable: str, candidate: str) -> str | None:

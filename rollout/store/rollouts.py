@@ -12,7 +12,7 @@ from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, lite
 
 from rollout.analysis.exhibits import Exhibit
 from rollout.errors import ConflictError, RefusedError
-from rollout.lifecycle.again import superseded
+from rollout.lifecycle.again import superseded, taking_over
 from rollout.lifecycle.phases import Phase
 from rollout.lifecycle.rollout import Rollout
 from rollout.ports import Lease, Start
@@ -157,8 +157,11 @@ def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Ev
     """A new rollout, due now. Raises ConflictError if the endpoint has an active one that does more than guard."""
     active = select(_T.id, _T.phase, _T.doc).where(_T.active, _of(rollout.ref))
     found = connection.execute(active).one_or_none()
-    if found and not _superseded(connection, found.doc, found.id, rollout):
-        raise ConflictError(_taken(rollout.ref, found.id, Phase(found.phase)))
+    if found:
+        taken_over = _superseded(connection, found.doc, found.id, rollout)
+        if taken_over is None:
+            raise ConflictError(_taken(rollout.ref, found.id, Phase(found.phase)))
+        rollout = taken_over
     connection.execute(insert(tables.rollouts), _new_row(rollout))
     _write_events(connection, rollout.id, events)
 
@@ -198,11 +201,15 @@ def _taken(ref: EndpointRef, rollout_id: str, phase: Phase) -> str:
     return f"Endpoint {ref} already has an active rollout ({rollout_id}, {phase}): wait until it ends, or {what}."
 
 
-def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> bool:
-    """End a rollout that is not in the way: whoever ticks it just now loses its lease, and so decides nothing."""
-    found = superseded(codec.load_rollout(doc, name=rollout_id), by)
+def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) -> Rollout | None:
+    """End a rollout that is not in the way: whoever ticks it just now loses its lease, and so decides nothing.
+
+    Returns the one that follows; None where the other one is in its way.
+    """
+    active = codec.load_rollout(doc, name=rollout_id)
+    found = superseded(active, by)
     if found is None:
-        return False
+        return None
     ended, events = found
     values = {
         "doc": codec.dump_rollout(ended),
@@ -215,7 +222,7 @@ def _superseded(connection: Connection, doc: str, rollout_id: str, by: Rollout) 
     _write_events(connection, rollout_id, events)
     answer_the_rest(connection, rollout_id, phase=ended.phase)
     learn(connection, ended)
-    return True
+    return taking_over(by, active)
 
 
 def _start_of(rollout: Rollout, key: str) -> Start:

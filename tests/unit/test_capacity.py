@@ -339,8 +339,9 @@ def test_whatever_becomes_of_a_request_the_end_is_the_same(site: Site, said: Sai
 # --- what ends a rollout that only guards
 
 
-def guarding(site: Site, said: Said) -> Site:
-    site.fleet.autoscaled("blue", 2, 5)
+def guarding(site: Site, said: Said, *, autoscaled: bool = True) -> Site:
+    if autoscaled:
+        site.fleet.autoscaled("blue", 2, 5)
     said.verdict = verdict("pass")
     site.start(policy(50, 100, capacity=MATCH, after=After(keep_stable=timedelta(hours=1), then="delete")))
     for _ in range(60):
@@ -348,7 +349,8 @@ def guarding(site: Site, said: Said) -> Site:
             break
         site.run(minutes=1)
     assert site.rollout.phase is Phase.GUARDING
-    assert site.fleet.limits() == {"blue": (3, 5), "green": (4, 5)}  # stable can take everything back
+    held = {"blue": (3, 5), "green": (4, 5)}  # stable can take everything back
+    assert site.fleet.limits() == (held if autoscaled else {})
     return site
 
 
@@ -377,6 +379,14 @@ def test_an_undo_puts_everything_back_as_it_was(site: Site, said: Said) -> None:
     assert site.azure.traffic == {"blue": 100}
     assert site.fleet.limits() == {"blue": (2, 5)}
     assert site.fleet.instances() == {"blue": 3, "green": 1}
+
+
+def test_an_undo_leaves_a_candidate_alone_that_a_person_has_made_larger(site: Site, said: Said) -> None:
+    guarding(site, said, autoscaled=False)
+    site.fleet.resize("green", 9)
+    asked_for(site, *undo_of([site.rollout], rollout_id="r2", by="bob", now=site.azure.clock.now(), reason="because"))
+    assert until_r2_is_over(site).phase is Phase.ROLLED_BACK
+    assert site.fleet.instances() == {"blue": 3, "green": 9}
 
 
 def test_who_asks_too_soon_is_told_to_wait(site: Site, said: Said) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from rollout.errors import ConflictError
 from rollout.lifecycle import Phase, Rollout, eta
-from rollout.lifecycle.again import retry_of, superseded, undo_of
+from rollout.lifecycle.again import retry_of, superseded, taking_over, undo_of
+from rollout.lifecycle.errands import errand_answered, with_intents
 from rollout.lifecycle.rollout import Original
 from rollout.web.views import outcome, rollout_view
-from rollout.world import Scale, Unreadable
+from rollout.world import DeleteDeployment, Errand, Scale, Unreadable
 from tests.support.lives import Life, at, at_step, deployment, guarding, observing, policy, started, verdict
 
 P = Phase
@@ -128,6 +129,32 @@ def test_a_stable_that_was_scaled_down_is_scaled_up_first() -> None:
     life.tick()
     life.tick(seconds=30)
     assert (life.phase, life.traffic) == (P.ROLLED_BACK, {"blue": 100})
+
+
+@pytest.mark.parametrize(
+    "errand", [Scale(deployment="blue", instances=1, idle=True), DeleteDeployment(deployment="blue")]
+)
+def test_a_stable_that_is_being_given_up_gets_no_traffic_whatever_a_look_shows(errand: Errand) -> None:
+    before = at(P.SUCCEEDED)
+    before.rollout = with_intents(before.rollout, [errand], before.now)
+    before.rollout = errand_answered(before.rollout, errand, outcome="accepted", now=before.now, operation="op")
+    life = undone(before)
+    life.tick()  # the look lags behind: blue is as it was
+    assert (life.phase, life.writes) == (P.PREPARING, [])
+    assert life.last.sentence == "Not undone yet: blue was just being given up, and Azure is not done with that."
+    life.facts["operations"] = {"op": None}
+    life.deployments = {"blue": deployment("blue", instances=1), "green": deployment("green")}
+    assert (life.tick().errands, life.writes) == ((Scale(deployment="blue", instances=2),), [])
+
+
+def test_an_undo_goes_on_with_what_was_asked_of_azure_since_it_was_made() -> None:
+    before = at(P.SUCCEEDED)
+    undo = undone(before).rollout
+    errand = DeleteDeployment(deployment="blue")
+    meanwhile = with_intents(before.rollout, [errand], before.now)
+    assert [each.errand for each in taking_over(undo, meanwhile).errands] == [errand]
+    again = retried(at(P.ROLLED_BACK)).rollout
+    assert taking_over(again, meanwhile) == again
 
 
 def test_one_that_cannot_be_scaled_up_is_told_with_azures_words() -> None:

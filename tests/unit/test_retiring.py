@@ -8,6 +8,7 @@ import pytest
 
 from rollout.analysis.verdict import Judgement, Verdict
 from rollout.lifecycle import Phase
+from rollout.lifecycle.again import undo_of
 from rollout.policy import Capacity, parse_policy
 from rollout.policy.after import After
 from rollout.world import DeleteDeployment, Scale
@@ -67,6 +68,16 @@ def test_it_is_made_small(site: Site) -> None:
     assert site.fleet.instances() == {"blue": 1, "green": 1}
     assert site.fleet.sent == [Scale(deployment="blue", instances=1, idle=True)]
     assert [each.sentence for each in site.told("restored")] == ["blue has 1 instance now."]
+
+
+def test_an_undo_that_was_made_just_before_knows_of_it(site: Site) -> None:
+    promoted(site, "scale_to_1")
+    now = site.azure.clock.now()
+    undo, events = undo_of([site.rollout], rollout_id="r2", by="bob", reason=None, now=now)
+    while not site.fleet.sent:
+        site.run(seconds=5)
+    site.store.create(undo, events, ())
+    assert [each.errand for each in site.store.load("r2").errands] == [Scale(deployment="blue", instances=1, idle=True)]
 
 
 def test_its_autoscale_setting_says_how_small(site: Site) -> None:
