@@ -40,7 +40,7 @@ SOON = {
     Phase.PROMOTING: timedelta(seconds=5),
 }
 UNCONFIRMED = timedelta(seconds=15)
-#: A rollout with errands under way, or that has ended and puts things back.
+#: A rollout that has ended and puts things back.
 ERRANDS = timedelta(seconds=10)
 #: A split that may be a person's is looked at again after this time.
 FOREIGN = timedelta(seconds=6)
@@ -351,7 +351,7 @@ def next_look(rollout: Rollout, now: datetime) -> timedelta:
         return SAFETY
     if rollout.phase in SOON:
         return SOON[rollout.phase]
-    if rollout.owes or under_way(rollout):
+    if rollout.owes:
         return ERRANDS
     if rollout.foreign is not None and not rollout.foreign.told:
         return FOREIGN

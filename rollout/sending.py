@@ -25,6 +25,8 @@ from rollout.world import (
     Snapshot,
 )
 
+_STARTING = frozenset({Phase.PENDING, Phase.PREPARING})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
@@ -65,8 +67,8 @@ def begun(rollout: Rollout, errand: Errand, fleets: Mapping[str, Fleet], *, stil
 
 
 def fleet_facts(rollout: Rollout, snapshot: Snapshot | None, fleet: Fleet | None) -> FleetFacts:
-    """Look at what the rollout has to know."""
-    if fleet is None or rollout.observes:
+    """Look at what the rollout has to know; nothing while traffic moves: a roll back waits for no answer about the rest."""
+    if fleet is None or rollout.observes or not (rollout.phase in _STARTING or rollout.owes):
         return FleetFacts()
     found = FleetFacts(**_operations(rollout, fleet))
     endpoint = snapshot.endpoint if snapshot else None
@@ -79,7 +81,7 @@ def fleet_facts(rollout: Rollout, snapshot: Snapshot | None, fleet: Fleet | None
 
 
 def _asks_for_autoscale(rollout: Rollout) -> bool:
-    starting = rollout.phase in {Phase.PENDING, Phase.PREPARING} and rollout.undo is None
+    starting = rollout.phase in _STARTING and rollout.undo is None
     ending = rollout.owes and (bool(rollout.originals) or rollout.retire == "scale_to_1")
     return ending or (starting and not rollout.policy.capacity.keeps)
 

@@ -13,13 +13,17 @@ from rollout.analysis.verdict import Judgement, Reason, Verdict
 from rollout.collector import Collector
 from rollout.errors import ConflictError, UnavailableError
 from rollout.lifecycle import Phase
+from rollout.lifecycle.errands import errand_answered, with_intents
 from rollout.lifecycle.lessons import lessons_of
 from rollout.policy import Probes
+from rollout.ports import Ended
 from rollout.reconciler import _serves, next_look
+from rollout.sending import FleetFacts, fleet_facts
 from rollout.store import open_store
-from rollout.world import Severity, Split
-from tests.support.lives import FAIL, at, policy, verdict
+from rollout.world import Scale, Severity, Split
+from tests.support.lives import FAIL, T0, at, policy, verdict
 from tests.support.local_azure import Killed
+from tests.support.local_fleet import LocalFleet
 from tests.support.site import LEASE, Site
 
 P = Phase
@@ -492,3 +496,17 @@ def test_a_sample_request_that_only_stable_fails_does_not_make_it_unfit_to_roll_
     window = (minute - 1, minute)
     site.store.put_cells("probes", site.rollout.ref, failed, window=window, closed_before=minute, read_at=now)
     assert site.reconciler._facts(probed, now).stable_serves is True
+
+
+def test_a_tick_of_moving_traffic_waits_for_no_answer_about_an_errand(site: Site) -> None:
+    class Asked(LocalFleet):
+        def ended(self, operation: str) -> Ended | None:
+            raise AssertionError(f"asked for {operation}")
+
+    errand = Scale(deployment="green", instances=4)
+    running = errand_answered(
+        with_intents(at(Phase.PROGRESSING).rollout, [errand], T0), errand, outcome="accepted", now=T0, operation="op"
+    )
+    for phase in (Phase.PROGRESSING, Phase.PAUSED, Phase.ROLLING_BACK, Phase.GUARDING):
+        assert fleet_facts(replace(running, phase=phase), None, Asked(site.azure)) == FleetFacts()
+    assert next_look(replace(running, writes=()), T0) == timedelta(seconds=60)
