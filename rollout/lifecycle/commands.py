@@ -26,6 +26,9 @@ RUNNING = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PR
 #: What `promote` may leave: not a roll back, nor a promotion.
 PROMOTABLE = frozenset({Phase.PROGRESSING, Phase.RETREATED, Phase.WAITING, Phase.PAUSED})
 
+#: Origins of commands that no person gave.
+_NOBODY = frozenset({"release", "trigger"})
+
 
 class NotNow(Exception):  # noqa: N818  (it is an answer)
     """The command does not fit the rollout as it stands; the message says what does."""
@@ -68,6 +71,14 @@ def _require_reason(command: Command, why: str) -> None:
     )
 
 
+def _require_person(command: Command, rollout: Rollout) -> None:
+    """A release or a trigger that had not seen the fail yet never goes past it."""
+    _require(
+        command.origin not in _NOBODY,
+        f"The candidate has failed, and only a person goes past that: `rollout status {rollout.ref.name}`.",
+    )
+
+
 def _require_no_drift(story: Story, command: Command) -> None:
     foreign, name = story.rollout.foreign, story.rollout.ref.name
     if foreign is not None:
@@ -81,6 +92,7 @@ def _past_fail(story: Story, command: Command, facts: Facts) -> None:
     """Going on after a fail: a reason, fresh evidence, half the error budget."""
     rollout, verdict = story.rollout, facts.verdict
     if rollout.fail_stands:
+        _require_person(command, rollout)
         _require_reason(command, "the candidate has failed")
         void_evidence(story)
         story.set(fail_stands=False, past_fail=rollout.past_fail + 1)
@@ -180,6 +192,7 @@ def _promote(story: Story, command: Command, facts: Facts) -> None:
     rollout = story.rollout
     if rollout.phase is Phase.GUARDING:
         if rollout.fail_stands:
+            _require_person(command, rollout)
             _require_reason(command, "the candidate has failed")
         guarding.end_by_person(story, _who(command))
         return

@@ -1,7 +1,8 @@
 """Exports: a rollout in one JSON document that can be judged again anywhere.
 
 The rule: the document names its format and version; what a newer version wrote is refused, never guessed at. Nothing in
-it is secret: cells are counts, a policy holds no secrets.
+it is secret: cells are counts, a policy holds no secrets, and the deployment's file that it may bring, with its environment
+variables, is left out.
 
 Keys: `format` ("rollout-export") · `version` (1) · `judge` (the version of the judge's memory) · `rollout` {id endpoint
 workspace stable candidate phase sentence created_at created_by} · `policy` (with all its defaults) · `exhibits`: one for
@@ -60,6 +61,12 @@ class Export:
 _EXPORT = TypeAdapter(Export)
 
 
+def _without_files(policy: Policy) -> Policy:
+    """What judging again needs: no deployment is created by it."""
+    manifest = policy.manifest and policy.manifest.model_copy(update={"text": "", "folder": None})
+    return policy.model_copy(update={"manifest": manifest, "trigger": None})
+
+
 def export(rollout: Rollout, exhibits: Sequence[Exhibit], events: Sequence[Event]) -> dict[str, Any]:
     """The document, as JSON values. The judge's memory is left out of the events: it is what judging again gives."""
     about = About(
@@ -82,7 +89,7 @@ def export(rollout: Rollout, exhibits: Sequence[Exhibit], events: Sequence[Event
         version=VERSION,
         judge=JUDGE,
         rollout=about,
-        policy=rollout.policy,
+        policy=_without_files(rollout.policy),
         exhibits=tuple(exhibits),
         events=slim,
     )

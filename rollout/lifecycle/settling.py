@@ -195,7 +195,7 @@ def _done(story: Story, errand: Errand, sentence: str) -> None:
 
 def _give_up(story: Story, facts: Facts) -> None:
     rollout = story.rollout
-    if not rollout.owes or story.now - rollout.phase_since < TRIED:
+    if not (rollout.originals or rollout.retire) or story.now - rollout.phase_since < TRIED:
         return
     old = (rollout.stable,) if rollout.retire and not rollout.originals else ()
     names = " and ".join(str(each) for each in (*(each.deployment for each in rollout.originals), *old))

@@ -63,6 +63,9 @@ def _check_part(part: str, name: str, limits: tuple[int, int], names: tuple[str,
         raise ValueError(f"{show(part)} is every 0th {name}: write 1 or more after the slash")
     if found["every"] and len(ends) == 1:
         raise ValueError(f"{show(part)} has no end: write `*/{found['every']}`, or a range before the slash")
+    least, most = ends if len(ends) == 2 else limits
+    if found["every"] and int(found["every"]) > most - least:
+        raise ValueError(f"{show(part)} is one {name} only, the first: write {least} instead")
 
 
 def _number(text: str, name: str, limits: tuple[int, int], names: tuple[str, ...]) -> int:

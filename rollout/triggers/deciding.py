@@ -135,7 +135,9 @@ def _while_busy(scene: Scene, start: Start, active: Rollout) -> Move | None:
 
 
 def _ends(active: Rollout) -> Verb | None:
-    """The command that makes room; None: its end is waited for."""
+    """The command that makes room; None: its end is waited for. An undo takes traffic back: nothing is in its way."""
+    if active.undo is not None:
+        return None
     if active.phase is Phase.GUARDING:
         return None if active.fail_stands else Verb.PROMOTE
     return None if active.phase in _LEFT_ALONE else Verb.ABORT

@@ -106,6 +106,7 @@ def command(
     full: bool = False,
     drift: str | None = None,
     groups: tuple[str, ...] = (),
+    origin: str = "cli@desk",
 ) -> Command:
     """A command of Ana's."""
     return Command(
@@ -114,7 +115,7 @@ def command(
         verb=Verb(verb),
         at=T0,
         by="ana",
-        origin="cli@desk",
+        origin=origin,
         reason=reason,
         full=full,
         drift=drift,

@@ -145,6 +145,17 @@ def test_promote_past_a_held_step_needs_nothing_more() -> None:
     assert (life.phase, life.rollout.step, life.rollout.held_reason) == (P.PROGRESSING, 2, None)
 
 
+@pytest.mark.parametrize("origin", ["release", "trigger"])
+@pytest.mark.parametrize("verb", ["promote", "resume"])
+def test_only_a_person_goes_past_a_fail_that_stands(verb: str, origin: str) -> None:
+    """One that was ordered before the fail was seen has its reason, too."""
+    life = at_step(1, policy(when=When(regression="pause")))
+    life.tick(FAIL)
+    refused = life.ask_in_vain(verb, reason="the release goes on", origin=origin)
+    assert refused.startswith("The candidate has failed, and only a person goes past that:")
+    assert (life.phase, life.rollout.fail_stands) == (P.PAUSED, True)
+
+
 def test_promote_full_past_a_fail_that_stands() -> None:
     life = at_step(1, policy(when=When(regression="pause")))
     life.tick(FAIL)

@@ -17,7 +17,9 @@ from rollout.lifecycle.evidence import with_evidence
 from rollout.lifecycle.explain import FORGOTTEN, Explanation, explain
 from rollout.lifecycle.export import Export, export, load_export
 from rollout.lifecycle.replaying import AS_IT_WAS, judge_again
-from rollout.policy import Checks, ErrorCheck, Policy
+from rollout.policy import Checks, ErrorCheck, Manifest, Policy, Trigger
+from rollout.policy.templates import Template
+from rollout.policy.triggers import ModelTrigger
 from rollout.world import Event
 from tests.support.judging import START, cell, logs, stage
 from tests.support.lives import FAIL, at_step, policy, verdict
@@ -209,6 +211,17 @@ def test_an_export_holds_what_the_judge_was_shown_and_what_was_told(bad: Played)
     assert any("verdict" in event.details for event in found.events)
     assert not any("judgement" in event.details for event in found.events)
     assert found.judge == begin(rollout.policy).version
+
+
+def test_an_export_leaves_the_files_of_deployments_out(bad: Played) -> None:
+    """They may hold environment variables, and an export is passed on."""
+    text = "name: green\nenvironment_variables: {TOKEN: hush}\n"
+    template = Template(names=("blue", "green"), text=text)
+    trigger = Trigger(model=ModelTrigger(name="recommender", deployment=template))
+    policy = bad.rollout.policy.model_copy(update={"manifest": Manifest(name="green", text=text), "trigger": trigger})
+    written = json.dumps(export(replace(bad.rollout, policy=policy), bad.store.exhibits("r1"), bad.history))
+    assert "hush" not in written
+    assert load_export(written, file="rollout.json").policy.manifest is not None
 
 
 @pytest.mark.parametrize(

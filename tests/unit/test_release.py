@@ -19,6 +19,7 @@ from rollout.lifecycle.releases import (
     new_release,
     steer,
 )
+from rollout.lifecycle.rollout import Original
 from rollout.policy import Policy, Waves, parse_policy
 from rollout.world import Command, CommandResult, EndpointRef, Severity, Verb
 from tests.support.lives import MINUTE, T0, check_sentence
@@ -273,6 +274,9 @@ def test_a_busy_endpoint_waits_for_its_turn_and_says_so_once() -> None:
     told = len(story.release.events)
     story.look(minutes=60)
     assert len(story.release.events) == told
+    story.others["rec-neu"] = replace(other, phase=Phase.SUCCEEDED, retire="delete")
+    story.look()
+    assert "rec-neu" not in story.rollouts  # the store would refuse it, and with it all that is decided
     story.others["rec-neu"] = replace(other, phase=Phase.SUCCEEDED)
     story.look()
     assert "rec-neu" in story.rollouts
@@ -291,6 +295,18 @@ def test_a_pause_holds_all_of_it_and_resume_goes_on() -> None:
     story.put("rec-neu", Phase.PROGRESSING)
     story.ask("pause")
     assert story.given() == [("rec-neu", "pause")]
+
+
+def test_a_second_pause_is_for_one_that_a_person_resumed_by_itself_too() -> None:
+    story = second_wave()
+    story.ask("pause")
+    story.put("rec-neu", Phase.PAUSED, paused_because="person")
+    story.look()
+    story.put("rec-neu", Phase.PROGRESSING)  # `rollout resume rec-neu`
+    story.ask("resume")
+    story.given()
+    story.ask("pause")
+    assert ("rec-neu", "pause") in story.given()
 
 
 def test_between_waves_a_pause_lets_nothing_begin() -> None:
@@ -320,6 +336,15 @@ def test_an_abort_needs_a_reason_and_says_what_stays() -> None:
     assert story.release.phase is ReleasePhase.ABORTED
     assert story.release.sentence == "Aborted: 1 of 3 endpoints has the new deployment; aborted by ana: bad model."
     assert story.ask("resume").answer.startswith("This release has ended: Aborted:")
+
+
+def test_an_abort_by_a_person_takes_back_what_has_failed_and_waits_for_one() -> None:
+    story = second_wave()
+    story.put("rec-eus", Phase.PAUSED, "Paused: the candidate failed.", paused_because="regression", fail_stands=True)
+    story.look()
+    story.given()
+    story.ask("abort", "bad model")
+    assert story.given() == [("rec-neu", "abort"), ("rec-eus", "abort")]
 
 
 def test_a_rollout_that_was_forgotten_is_not_begun_again() -> None:
@@ -393,6 +418,15 @@ def test_a_rollback_undoes_what_was_finished() -> None:
     story.others["rec-weu"] = replace(undo, phase=Phase.ROLLED_BACK)
     story.look()
     assert story.release.sentence == "Stopped: 0 of 3 endpoints have the new deployment; rec-eus got worse."
+
+
+def test_a_rollback_does_not_wait_for_what_a_promotion_still_owes() -> None:
+    """Waiting for the old stable to be deleted would leave nothing to go back to."""
+    story = second_wave(waved("rollback"))
+    story.put("rec-weu", Phase.SUCCEEDED, retire="delete", originals=(Original(deployment="green", instances=1),))
+    story.put("rec-eus", Phase.ROLLING_BACK, "Rolling back to blue 100 %: errors.", ending=Phase.ROLLED_BACK)
+    story.look()
+    assert story.others["rec-weu"].undo is not None
 
 
 def test_an_undo_that_cannot_be_leaves_the_new_deployment() -> None:

@@ -1,5 +1,6 @@
 """Schedules: what cron means by an expression, where the clocks change, and after a silence."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -59,6 +60,9 @@ def test_weekdays_are_those_of_cron(weekdays: str, days: str) -> None:
         ("0 10 1 * mon", "crons differ about what that means"),
         ("*/0 10 * * *", "every 0th minute"),
         ("5/15 10 * * *", "has no end: write `\\*/15`"),
+        ("0 */24 * * *", r'"\*/24" is one hour only, the first: write 0 instead'),
+        ("5-10/6 * * * *", '"5-10/6" is one minute only, the first: write 5 instead'),
+        ("0 10 * */12 *", "write 1 instead"),
         ("0 10 last * *", '"last" is no day of the month'),
         ("0 10 ? * *", "is no day of the month"),
     ],
@@ -115,3 +119,14 @@ def test_the_last_time_is_the_last_of_all_times(expression: str, zone: str, now:
         assert until - back < found.astimezone(UTC) <= until
         following = next_due(schedule, after=found)
         assert following is None or following.astimezone(UTC) > until
+
+
+@pytest.mark.parametrize(("at", "least", "most"), [(0, 0, 59), (1, 0, 23), (2, 1, 31), (3, 1, 12), (4, 0, 7)])
+def test_every_expression_that_a_policy_may_hold_has_a_time(at: int, least: int, most: int) -> None:
+    """One that could not be asked for its times would keep all other triggers from being looked at."""
+    for every in range(1, 62):
+        for part in (f"*/{every}", f"{least}-{most}/{every}", f"{least}-{least + 2}/{every}"):
+            fields = ["0", "10", "*", "*", "*"]
+            fields[at] = part
+            with suppress(ValidationError):
+                assert next_due(a_schedule(" ".join(fields)), after=LONG_AGO)

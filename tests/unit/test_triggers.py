@@ -237,6 +237,21 @@ def test_what_a_person_holds_or_is_about_to_end_is_not_replaced(yard: Yard, phas
     assert yard.told()[-1] == "deployment white: waiting"
 
 
+def test_an_undo_is_never_replaced(yard: Yard) -> None:
+    """It may wait for stable to be scaled up; the new deployment waits for it."""
+    yard.wait_for(AUTO.model_copy(update={"when_busy": "replace"}))
+    yard.azure.deploy("black", 3, rollout="auto")
+    yard.look()
+    yard.goes_on(Phase.SUCCEEDED)
+    undo = yard.service.undo(REF, by="anna", reason="wrong dishes")
+    yard.azure.deploy("white", 2, rollout="auto")
+
+    yard.look()
+
+    assert yard.store.pending_commands(undo.id) == []
+    assert yard.told()[-1] == "deployment white: waiting"
+
+
 @pytest.mark.parametrize(("failed", "verbs"), [(False, ["promote"]), (True, [])])
 def test_a_release_that_is_guarded_stays_when_it_is_replaced(yard: Yard, failed: bool, verbs: list[str]) -> None:
     """After a fail that a person must decide on, nobody else does."""

@@ -60,6 +60,8 @@ def _resume(tale: Tale, asked: Asked) -> str | None:
         ours = member.order is not None and member.order.verb is Verb.PAUSE
         if ours and rollout is not None and rollout.phase is Phase.PAUSED and rollout.paused_because == "person":
             tale.order(member, Verb.RESUME, f"release {release.name} was resumed by {asked.who}")
+        elif ours:
+            tale.set_member(member, order=None)  # the next pause is for it, too
     return None
 
 

@@ -192,7 +192,7 @@ class Seen:
 def is_busy(rollout: Rollout) -> bool:
     """Another rollout of its endpoint cannot begin now; one that only guards gives way."""
     gives_way = rollout.ended or (rollout.phase is Phase.GUARDING and not rollout.fail_stands)
-    return bool(rollout.originals) or not gives_way
+    return rollout.owes or bool(rollout.originals) or not gives_way
 
 
 @dataclass(frozen=True, kw_only=True)

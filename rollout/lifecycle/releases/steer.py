@@ -231,13 +231,13 @@ def _give_orders(tale: Tale) -> None:
         kept = member.guarded and wanted == "rollback" and not tale.release.by_person
         if rollout is None or not (member.running or kept):
             continue
-        verb = _verb(wanted, rollout)
+        verb = _verb(wanted, rollout, by_person=tale.release.by_person)
         if verb is not None and _not_given(member, verb):
             tale.order(member, verb, f"{tale.release.name}: {tale.release.why}")
 
 
 def _take_back(tale: Tale) -> None:
-    """After a regression that the policy answers with a roll back, promotions are undone, too: of endpoints that are free."""
+    """After a regression that the policy answers so, promotions are undone, too; what they still owe is taken over."""
     release = tale.release
     if release.wanted != "rollback" or release.by_person:
         return
@@ -245,7 +245,7 @@ def _take_back(tale: Tale) -> None:
         seen = tale.facts.seen[member.rollout_id]
         if member.phase is not Phase.SUCCEEDED or member.undone or seen.rollout is None or seen.other is not None:
             continue
-        if not is_busy(seen.rollout) and not seen.rollout.past_fail:  # else a person has decided otherwise
+        if not seen.rollout.past_fail:  # else a person has decided otherwise
             by = f"release {release.name}"
             rollout, events = undo_of(
                 [seen.rollout], rollout_id=member.undo_id, by=by, reason=release.why, now=tale.now
@@ -254,11 +254,11 @@ def _take_back(tale: Tale) -> None:
             tale.starts.append(NewRollout(rollout=replace(rollout, part_of=seen.rollout.part_of), events=events))
 
 
-def _verb(wanted: Wanted, rollout: Rollout) -> Verb | None:
+def _verb(wanted: Wanted, rollout: Rollout, *, by_person: bool) -> Verb | None:
     """What a rollout that runs is told now; None: nothing, or not yet."""
     if wanted == "pause" or (wanted == "stop" and rollout.phase not in BEFORE_TRAFFIC):
         return Verb.PAUSE if rollout.phase in RUNNING else None
-    return None if rollout.fail_stands else Verb.ABORT  # its own policy leaves it to a person
+    return None if rollout.fail_stands and not by_person else Verb.ABORT  # its own policy leaves it to a person
 
 
 def _not_given(member: Member, verb: Verb) -> bool:
