@@ -103,8 +103,11 @@ class Creations:
         plan = manager.plan_file(file, told=creation.told)
         if plan.action is Action.UPDATE and _as_written(plan):
             return
-        self._refuse_traffic(endpoint, manifest.name)
-        manager.carry_out(replace(plan, traffic=None), told=creation.told)
+        manager.carry_out(
+            replace(plan, traffic=None),
+            told=creation.told,
+            before=lambda: self._refuse_traffic(endpoint, manifest.name),  # an upload may have taken an hour
+        )
 
     def _refuse_traffic(self, endpoint: str, name: str) -> None:
         """Raises RefusedError where the deployment serves."""

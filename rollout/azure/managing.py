@@ -133,12 +133,17 @@ class Manager:
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
-    def carry_out(self, plan: Plan, *, told: Told, wait: bool = True) -> None:
-        """Do what the plan says. Without `wait` it returns when Azure has accepted; traffic cannot be set then."""
+    def carry_out(
+        self, plan: Plan, *, told: Told, wait: bool = True, before: Callable[[], None] = lambda: None
+    ) -> None:
+        """Do what the plan says. Without `wait` it returns when Azure has accepted; traffic cannot be set then.
+
+        `before` runs when all is uploaded and a deployment is about to be written; what it raises stops that.
+        """
         if plan.deployment is None:
             self._write_endpoint(plan, told=told, wait=wait)
         else:
-            self._write_deployment(plan, plan.deployment, told=told, wait=wait)
+            self._write_deployment(plan, plan.deployment, told=told, wait=wait, before=before)
         if plan.traffic is not None and wait:
             self.set_traffic(plan.endpoint, plan.traffic, told=told)
 
@@ -216,14 +221,19 @@ class Manager:
                 plan.endpoint, address, doing=f"{_ing(plan)} endpoint {plan.endpoint}", failing=doing, told=told
             )
 
-    def _write_deployment(self, plan: Plan, name: str, *, told: Told, wait: bool) -> None:
+    def _write_deployment(self, plan: Plan, name: str, *, told: Told, wait: bool, before: Callable[[], None]) -> None:
         if plan.action is Action.UNCHANGED:
             return
         doing = f"{plan.action} deployment {name} of {plan.endpoint}"
         brought = self._brought(plan, told=told)
         with for_a_person(doing):
             body = update_body(plan, self._deployment_body(plan.file, brought.ids, brought.collections, plan.current))
-        address = self._sent(doing, lambda: self._resources.put_deployment(plan.endpoint, name, body))
+
+        def send() -> str | None:
+            before()
+            return self._resources.put_deployment(plan.endpoint, name, body)
+
+        address = self._sent(doing, send)
         if not wait:
             return
         state = self._state(lambda: self._deployment_or_none(plan.endpoint, name))

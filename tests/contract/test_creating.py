@@ -4,15 +4,26 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rollout.azure.arm import WorkspaceResources
+from rollout.azure.azure_ml import ml_client
+from rollout.azure.cloud import cloud_of, make_credential
 from rollout.azure.connection import Azure
+from rollout.azure.creating import Creations
+from rollout.azure.managing import Manager
+from rollout.azure.plans import Plan
+from rollout.azure.uploads import WorkspaceAssets
+from rollout.azure.waiting import Waiting
+from rollout.clock import WallClock
 from rollout.errors import ConflictError
 from rollout.policy import Manifest
 from rollout.ports import Ended, Fleet
 from rollout.sandbox import seed
-from rollout.world import CreateDeployment, DeploymentState, Unreadable
+from rollout.settings import Cloud, Settings, with_sandbox
+from rollout.world import CreateDeployment, DeploymentState, Split, Unreadable
 from tests.support.azure import connected
 from tests.support.sandbox import LocalSandbox, local_sandbox
 
@@ -119,6 +130,43 @@ def test_what_serves_is_not_written_over(sandbox: LocalSandbox, fleet: Fleet) ->
     assert (ended.why or "").startswith(
         f"blue of {NAME} has 100 % of the traffic: a rollout creates its candidate without."
     )
+
+
+class MovedMeanwhile(Manager):
+    """While this uploads, a person gives the deployment traffic."""
+
+    def carry_out(self, plan: Plan, **options: Any) -> None:  # type: ignore[override]
+        self.set_traffic(NAME, Split.of({"blue": 90, "moved": 10}), told=lambda _stage: None)
+        super().carry_out(plan, **options)
+
+
+def test_what_gets_traffic_during_the_upload_is_not_written_over(
+    sandbox: LocalSandbox, azure: Azure, fleet: Fleet
+) -> None:
+    assert created(sandbox, fleet, manifest("moved"))[0] == Ended(why=None)
+    before = shown(azure, "moved")
+    other = manifest("moved", REGISTERED.replace("recommender:2", "recommender:1"))
+    values, pause = sandbox.values, threading.Event()
+    settings = with_sandbox(Settings(cloud=Cloud(name="sandbox", sandbox=str(sandbox.file))), values)
+    cloud, clock = cloud_of(settings.cloud, values), WallClock(epoch=values["epoch"], speed=values["speed"])
+    workspace = settings.workspaces["sandbox"]
+    identity = make_credential(cloud, settings.credential, secret=sandbox.secret)
+    client = ml_client(cloud, identity, workspace, show_progress=True)
+    resources = WorkspaceResources(client, resource_group=workspace.resource_group, workspace=workspace.workspace_name)
+    waiting = Waiting(resources, monotonic=clock.monotonic, pause=pause.wait, every=0.05)
+    name = workspace.workspace_name
+    manager = MovedMeanwhile(resources, WorkspaceAssets(client, cloud=cloud), waiting, workspace=name)
+    creations = Creations(manager, new_id=lambda: "one")
+    address = creations.begin(NAME, other)
+    for _ in range(2000):
+        if (ended := creations.ended(address)) is not None:
+            break
+        pause.wait(0.02)
+    manager.set_traffic(NAME, Split.of({"blue": 100}), told=lambda _stage: None)
+    resources.close()
+    assert ended is not None
+    assert (ended.why or "").startswith(f"moved of {NAME} has 10 % of the traffic")
+    assert shown(azure, "moved") == before
 
 
 def test_a_script_that_does_not_start_is_told_with_its_console(
