@@ -85,6 +85,8 @@ def init(
     sample = _sample(request_file)
     policy_file = folder / "policies" / f"{endpoint}.yaml"
     _refuse_over(policy_file, force=force)
+    if sample is not None:
+        _refuse_another(policy_file.parent / _sample_name(endpoint), sample, force=force)
     with _examiner(ground) as examiner:
         look = examiner.first_look(endpoint)
         found = _found(ground, look, *_past(examiner, look, ground.clock, hours), sample=sample is not None)
@@ -240,7 +242,7 @@ def _found(ground: _Ground, look: "FirstLook", profile: "Profile | None", why: s
         evidence=evidence,
         profile=profile,
         why=why,
-        sample=f"requests/{name}.json" if sample else None,
+        sample=_sample_name(name) if sample else None,
         workspace=ground.key if len(ground.settings.workspaces) > 1 else None,
     )
 
@@ -264,6 +266,16 @@ def _sample(file: Path | None) -> str | None:
 def _refuse_over(file: Path, *, force: bool) -> None:
     if file.exists() and not force:
         raise PolicyError(f"{file} is there already: write over it with --force, or elsewhere with --folder.")
+
+
+def _sample_name(endpoint: str) -> str:
+    return f"requests/{endpoint}.json"
+
+
+def _refuse_another(file: Path, text: str, *, force: bool) -> None:
+    """The same sample may lie there already."""
+    if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
+        _refuse_over(file, force=force)
 
 
 def _write_settings(ground: _Ground, look: "FirstLook") -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Case, ColumnElement, Connection, and_, case, insert, literal, or_, select, true, update
+from sqlalchemy import Case, ColumnElement, Connection, and_, case, func, insert, literal, or_, select, true, update
 
 from rollout.analysis.exhibits import Exhibit
 from rollout.errors import ConflictError, RefusedError
@@ -156,7 +156,7 @@ class Rollouts:
 def insert_rollout(connection: Connection, rollout: Rollout, events: Sequence[Event]) -> None:
     """A new rollout, due now. Raises ConflictError if the endpoint has an active one that does more than guard."""
     active = select(_T.id, _T.phase, _T.doc).where(_T.active, _of(rollout.ref))
-    found = connection.execute(active).one_or_none()
+    found = connection.execute(active).first()
     if found:
         taken_over = _superseded(connection, found.doc, found.id, rollout)
         if taken_over is None:
@@ -262,7 +262,8 @@ def _earlier(moment: datetime) -> Case[datetime]:
 
 
 def _of(ref: EndpointRef) -> ColumnElement[bool]:
-    return and_(_T.workspace == ref.workspace, _T.endpoint == ref.name)
+    """To Azure the case of an endpoint's name means nothing: two rollouts of it would move one split."""
+    return and_(_T.workspace == ref.workspace, func.lower(_T.endpoint) == ref.name.lower())
 
 
 def _held(lease: Lease) -> ColumnElement[bool]:

@@ -46,7 +46,9 @@ class FreezeBody(Place):
 
     reason: Annotated[str, Field(min_length=1, max_length=500, description="People are told")]
     until: Annotated[AwareDatetime | None, Field(description="When it is over by itself")] = None
-    lasts: Annotated[float | None, Field(gt=0, description="Seconds after which it is over by itself")] = None
+    lasts: Annotated[
+        float | None, Field(gt=0, le=LONGEST.total_seconds(), description="Seconds after which it is over by itself")
+    ] = None
 
 
 class FreezeBook:

@@ -80,6 +80,15 @@ def test_what_is_there_stays_unless_forced(person: Commands) -> None:
     assert "mine" not in (person.folder / "rollout.yaml").read_text() + policy(person)[0]
 
 
+def test_a_sample_that_is_there_stays_unless_it_is_the_same(person: Commands) -> None:
+    person.write(f"policies/requests/{NAME}.json", '{"mine": 1}')
+    person.write("sample.json", REQUEST)
+    words = ("init", "--from-endpoint", NAME, "--sandbox", "sandbox.json", "-r")
+    assert f"{NAME}.json is there already" in person(*words, "sample.json", code=5).err
+    assert (person.folder / f"policies/requests/{NAME}.json").read_text() == '{"mine": 1}'
+    person(*words, f"policies/requests/{NAME}.json")
+
+
 def test_settings_that_are_there_are_used_and_left_alone(person: Commands) -> None:
     before = "cloud: {sandbox: sandbox.json}\n"
     person.write("rollout.yaml", before)

@@ -77,6 +77,16 @@ def test_a_rollout_comes_back_as_it_was_also_after_a_restart(reopen: Reopen) -> 
     assert store.history("r1") == [an_event("It began.", details={"share": 0.1 + 0.2})]
 
 
+def test_the_case_of_an_endpoints_name_means_nothing(store: Store) -> None:
+    store.create(a_rollout(), [], [])
+    shouted = replace(REF, name=REF.name.upper())
+    with pytest.raises(ConflictError, match="already has an active rollout"):
+        store.create(a_rollout("r2", shouted), [], [])
+    found = store.latest(shouted)
+    assert found is not None
+    assert found.id == "r1"
+
+
 def test_an_endpoint_has_one_active_rollout(store: Store) -> None:
     store.create(a_rollout("r1"), [], [])
 
