@@ -31,7 +31,7 @@ SIZES: Mapping[str, tuple[str, int]] = {
 }  # fmt: skip
 DEFAULT = "Standard_DS3_v2"
 QUOTA: Mapping[str, int] = {"FSv2": 6}
-USUAL_QUOTA = 600  # cores of every other family
+USUAL_QUOTA = 2_000  # cores of every other family
 RESERVE = 1.2
 GUIDE = "https://aka.ms/oe-tsg#error-outofquota"
 

@@ -305,7 +305,7 @@ class Releases(RuleBasedStateMachine):
 
 
 class ReleasesForLonger(Releases):
-    """The same at more length, and different each time."""
+    """The same at more length."""
 
 
 TestReleases = Releases.TestCase
@@ -314,5 +314,5 @@ TestReleases.settings = settings(
 )
 TestReleasesForLonger = pytest.mark.slow(pytest.mark.timeout(600)(ReleasesForLonger.TestCase))
 ReleasesForLonger.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=SLOW
+    max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=SLOW, derandomize=True
 )
