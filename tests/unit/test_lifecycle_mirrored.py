@@ -35,6 +35,7 @@ def copying(**changes: Any) -> Life:
     assert life.tick(seconds=1).errands == ()
     assert life.rollout.mirroring is not None
     assert life.rollout.mirroring.since is not None
+    assert (life.rollout.stable, life.rollout.candidate) == ("blue", "green")
     return life
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rollout.policy import ScheduleTrigger
+from rollout.policy import ScheduleTrigger, parse_policy
 from rollout.triggers.schedule import MADE_UP, last_due, next_due
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -130,3 +130,15 @@ def test_every_expression_that_a_policy_may_hold_has_a_time(at: int, least: int,
             fields[at] = part
             with suppress(ValidationError):
                 assert next_due(a_schedule(" ".join(fields)), after=LONG_AGO)
+
+
+def test_a_policys_schedule_is_as_it_is_written() -> None:
+    text = (
+        "endpoint_name: diners\n"
+        'trigger: {when_busy: refuse, schedule: {type: cron, expression: "0 10 * * mon-thu", time_zone: Europe/Paris}}\n'
+    )
+    found = parse_policy(text, file="p.yaml").trigger
+
+    assert found is not None
+    assert found.schedule == a_schedule("0 10 * * mon-thu", "Europe/Paris")
+    assert found.when_busy == "refuse"
