@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from rollout.analysis.verdict import Verdict
 from rollout.lifecycle import guarding, moves
 from rollout.lifecycle.facts import Facts
 from rollout.lifecycle.gated import keep_approval, worsened
@@ -97,7 +98,11 @@ def _past_fail(story: Story, command: Command, facts: Facts) -> None:
         void_evidence(story)
         story.set(fail_stands=False, past_fail=rollout.past_fail + 1)
     elif verdict is not None and verdict.action == "fail" and rollout.phase is not Phase.PAUSED:
-        raise NotNow(f"The candidate has just failed: {verdict.sentence} See `rollout status {rollout.ref.name}`.")
+        raise NotNow(_just_failed(verdict, rollout))
+
+
+def _just_failed(verdict: Verdict, rollout: Rollout) -> str:
+    return f"The candidate has just failed: {verdict.sentence} See `rollout status {rollout.ref.name}`."
 
 
 def _pause(story: Story, command: Command, _facts: Facts) -> None:
@@ -194,6 +199,8 @@ def _promote(story: Story, command: Command, facts: Facts) -> None:
         if rollout.fail_stands:
             _require_person(command, rollout)
             _require_reason(command, "the candidate has failed")
+        elif facts.verdict is not None and facts.verdict.action == "fail":
+            raise NotNow(_just_failed(facts.verdict, rollout))
         guarding.end_by_person(story, _who(command))
         return
     _require(

@@ -77,6 +77,15 @@ def test_where_the_policy_asks_people_nothing_moves_and_it_does_not_end_by_itsel
     assert life.phase is P.SUCCEEDED
 
 
+def test_promote_never_ends_it_at_the_moment_of_a_fail() -> None:
+    """The old stable would be given up just when it is needed."""
+    life = guarding()
+    assert "The candidate has just failed: " in life.ask_in_vain(
+        "promote", FAIL, reason="a new one waits", origin="trigger"
+    )
+    assert life.phase is P.ROLLING_BACK
+
+
 def test_promote_ends_it_and_abort_goes_back() -> None:
     life = guarding()
     assert life.ask("promote").startswith("Guarding was ended by ana: restaurant-recommender stays on green 100 %")
