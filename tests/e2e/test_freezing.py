@@ -25,7 +25,7 @@ def test_in_a_window_frozen_then_approved(stage: Stage) -> None:
     stage.serve()
     approve = "{approve: {by: [ml-leads], timeout: 4h}}"
     steps = f"steps: [{{traffic: 50%, bake: 4m}}, {approve}, {{traffic: 100%, bake: 4m}}]"
-    stage.start(steps, window(stage, after=4, minutes=600), *REST)
+    stage.start(steps, window(stage, after=15, minutes=600), *REST)
     stage.until(lambda: "Not started yet: outside the allowed times" in stage.view()["sentence"], "it waits to begin")
     assert stage.view()["windows"]["open"] is False
     asked = stage.ending()
