@@ -61,7 +61,9 @@ def test_a_look_keeps_the_deployments_that_were_seen_before(scene: Scene) -> Non
 
 
 def test_names_are_compared_as_azure_does(scene: Scene) -> None:
-    shouting = EndpointRef(workspace="prod", name=REF.name.upper())
+    scene.azure.cloud.put_endpoint("menu", endpoint_body({}, scene.azure.cloud.identity), actor=BOB)
+    scene.azure.settle()
+    shouting = EndpointRef(workspace="prod", name="MENU")
     scene.begin(shouting)
     scene.collector.look("prod")
     assert set(scene.woken) == {REF, shouting}
