@@ -8,7 +8,7 @@ core opens no files: it is given a way to read them (`Files`), and a file that c
 from collections.abc import Callable, Iterator
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
 from rollout.documents.units import show
 
@@ -98,3 +98,7 @@ def named(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for found in value:
             yield from named(found)
+
+
+#: A field that names a file beside the policy whose name is told later, too: its text, with the name.
+NamedFile = Annotated[FileText, BeforeValidator(read_file), WithJsonSchema(_SCHEMA)]

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, ValidationInfo, model_validator
 
 from rollout.documents.mistakes import rule
 from rollout.documents.models import BUILT, Model
@@ -17,7 +17,7 @@ from rollout.documents.names import AzureName, Deployment, azure_name
 from rollout.documents.text import Document, read
 from rollout.documents.units import show
 from rollout.errors import PolicyError
-from rollout.policy.attached import MAX_NAME, FileText, read_file
+from rollout.policy.attached import MAX_NAME, FileText, NamedFile
 
 #: References to what Azure has already.
 _REGISTERED = ("azureml:", "/subscriptions/", "http://", "https://")
@@ -51,14 +51,7 @@ class Manifest(Model):
 class WrittenCandidate(Model):
     """A deployment that is created before the rollout begins."""
 
-    file: (
-        Annotated[
-            FileText,
-            BeforeValidator(read_file),
-            WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^(?!/)[^\\]+$"}),
-        ]
-        | None
-    ) = Field(
+    file: NamedFile | None = Field(
         default=None,
         description="The deployment's file in `az ml` format, beside the policy",
         examples=["deployments/green.yml"],

@@ -7,12 +7,12 @@ two fields, and leaves every other value as it is written.
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rollout.documents.models import Model
 from rollout.documents.names import AzureName
 from rollout.documents.units import show
-from rollout.policy.attached import MAX_NAME, FileText, read_file
+from rollout.policy.attached import MAX_NAME, FileText, NamedFile
 from rollout.policy.manifest import INLINE, Manifest
 
 #: What a template leaves to each deployment, and to the policy.
@@ -49,14 +49,7 @@ class Template(Names):
 class WrittenTemplate(Names):
     """The deployment's file that serves each new version, and the names that it takes in turn."""
 
-    file: (
-        Annotated[
-            FileText,
-            BeforeValidator(read_file),
-            WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^(?!/)[^\\]+$"}),
-        ]
-        | None
-    ) = Field(
+    file: NamedFile | None = Field(
         default=None,
         description="A deployment's file in `az ml` format, beside the policy; its names and its `model` are replaced",
         examples=["deployments/template.yml"],

@@ -91,6 +91,11 @@ class WrittenStep(Model):
             raise ValueError("Azure mirrors no traffic to a deployment that is live: write two steps, the mirror first")
         if not self.approve and self.traffic is None and self.mirror_traffic is None:
             raise ValueError("has no share of the traffic: write `traffic: 5%`, or `- approve`")
+        if self.approve and "by" in self.approve.model_fields_set and not self.approve.by:
+            message = (
+                "names nobody: write a group of the settings such as [ml-leads], or take `by` out: anybody may approve"
+            )
+            raise rule((("approve", "by"), message))
         return self
 
     @classmethod

@@ -330,6 +330,13 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
             "p.yaml:3:3: steps: there is no step with traffic: write shares that rise to 100%, such as [5%, 25%, 50%, 100%]",
         ],
     ),
+    "approve by nobody": (
+        "endpoint_name: diners\nsteps:\n  - approve: {by: []}\n  - 100%\n",
+        [
+            "p.yaml:3:19: steps[0].approve.by: names nobody: write a group of the settings such as [ml-leads], "
+            "or take `by` out: anybody may approve"
+        ],
+    ),
     "approve by": (
         "endpoint_name: diners\nsteps:\n  - approve: {by: ml-leads, until: 4h}\n  - 100%\n",
         [
