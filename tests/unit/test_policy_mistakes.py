@@ -333,8 +333,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "approve by nobody": (
         "endpoint_name: diners\nsteps:\n  - approve: {by: []}\n  - 100%\n",
         [
-            "p.yaml:3:19: steps[0].approve.by: names nobody: write a group of the settings such as [ml-leads], "
-            "or take `by` out: anybody may approve"
+            (
+                "p.yaml:3:19: steps[0].approve.by: names nobody: write a group of the settings such as [ml-leads], "
+                "or take `by` out: anybody may approve"
+            )
         ],
     ),
     "approve by": (
